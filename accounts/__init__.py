@@ -1,0 +1,1 @@
+"""Who: users, organisations, memberships with roles, API tokens."""

@@ -1,0 +1,1 @@
+"""What every API view shares: sign-in, permissions, parsing, problems, pages."""

@@ -1,0 +1,68 @@
+"""What the portal's pages share: sign-in, the caller, and errors a person can act on."""
+
+from typing import Any, ClassVar
+
+import structlog
+from django.contrib import messages
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.db import DataError, OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.views import View
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from accounts.callers import Caller, caller_of
+from accounts.roles import Action
+from ledger.errors import DomainError, InvalidInput, Unavailable
+
+log = structlog.get_logger(__name__)
+
+
+class PortalMixin(LoginRequiredMixin, View):
+    """A page for people of an organisation.
+
+    ``required_action`` is what the caller's role must include to open it. A ``DomainError`` that a
+    view does not handle becomes a page that says what to do, with the error's status; so does a
+    value that the database can't hold, and a database or queue that does not answer.
+    """
+
+    required_action: ClassVar[Action] = Action.VIEW
+    caller: Caller
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Find the caller, then answer."""
+        if not request.user.is_authenticated:
+            return self.handle_no_permission()
+        try:
+            self.caller = caller_of(request)
+            self.caller.require(self.required_action)
+            return super().dispatch(request, *args, **kwargs)
+        except DomainError as error:
+            return self.handle_domain_error(request, error)
+        except DataError:
+            # What PostgreSQL can't hold, such as a null character in a text.
+            return self.handle_domain_error(
+                request,
+                InvalidInput(
+                    "invalid_input", "A value has characters that can't be stored. Remove them."
+                ),
+            )
+        except (OperationalError, RedisConnectionError) as error:
+            log.exception("a backing service does not answer", error=str(error))
+            return _unavailable()
+
+    def handle_domain_error(self, request: HttpRequest, error: DomainError) -> HttpResponse:
+        """Return the page for an error that the view itself did not handle."""
+        return render(request, "factory/problem.html", {"error": error}, status=error.status)
+
+    def say(self, error: DomainError) -> None:
+        """Show the error at the top of the next page."""
+        messages.error(self.request, error.message)
+
+
+def _unavailable() -> HttpResponse:
+    # Without the request: who is signed in and what they may see would have to be looked up.
+    error = Unavailable("unavailable", "The database or queue does not answer. Try again soon.")
+    page = render_to_string("factory/problem.html", {"error": error})
+    return HttpResponse(page, status=error.status)
