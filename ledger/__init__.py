@@ -1,0 +1,1 @@
+"""What happened: domain errors, status changes, progress events and the audit trail."""
