@@ -1,0 +1,1 @@
+"""What an agent is: its specification, agents, releases, tools, secrets, lifecycle, health."""

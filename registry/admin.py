@@ -1,0 +1,181 @@
+"""Agents, releases, tools and secrets in the admin. A status is only ever looked at here."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.widgets import UnfoldAdminPasswordWidget
+
+from accounts.callers import Caller
+from accounts.models import User
+from accounts.roles import Role
+from ledger.errors import DomainError
+from registry.json_bounds import check_json_bounds
+from registry.models import Agent, Release, Secret, Tool
+from registry.schemas import check_json_schema
+from registry.services.secrets import MAX_SECRET_LENGTH, delete_secret, put_secret
+from registry.spec import SECRET_NAME_PATTERN
+
+
+class _ReadOnly:
+    """Nothing is added, changed or deleted here: services do that."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody adds one here."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody changes one here."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes one here."""
+        return False
+
+
+class ReleaseInline(_ReadOnly, TabularInline):  # type: ignore[misc]  # unfold ships no types
+    """The releases of an agent."""
+
+    model = Release
+    fields = ["number", "digest", "files_digest", "created_by", "created_at"]
+    readonly_fields = fields
+    extra = 0
+    show_change_link = True
+
+
+@admin.register(Agent)
+class AgentAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+    """Agents of all organisations, deleted ones included."""
+
+    inlines = [ReleaseInline]
+    list_display = ["agent_id", "organization", "status", "health", "tier", "owner", "created_at"]
+    list_filter = ["status", "health", "tier", "template_slug", "organization"]
+    list_select_related = ["organization", "owner"]
+    search_fields = ["agent_id", "name", "display_name"]
+
+
+@admin.register(Release)
+class ReleaseAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+    """Releases with their specifications."""
+
+    list_display = ["agent", "number", "digest", "created_by", "created_at"]
+    list_select_related = ["agent", "created_by"]
+    search_fields = ["agent__agent_id", "digest"]
+    exclude = ["files"]
+
+
+class ToolForm(forms.ModelForm[Tool]):
+    """A tool whose parameters have a usable schema."""
+
+    class Meta:
+        model = Tool
+        fields = [
+            "slug", "name", "description", "kind", "parameters_schema", "accepts_secret",
+            "is_active",
+        ]  # fmt: skip
+
+    def clean_parameters_schema(self) -> dict[str, Any]:
+        """Refuse what is no schema of an object."""
+        schema = self.cleaned_data["parameters_schema"] or {"type": "object"}
+        try:
+            if not isinstance(schema, dict):
+                raise forms.ValidationError("Give a JSON object.")
+            return check_json_schema(check_json_bounds(schema))
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+
+
+@admin.register(Tool)
+class ToolAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+    """The tools that operators choose from. Switch one off instead of deleting it."""
+
+    form = ToolForm
+    list_display = ["name", "slug", "kind", "accepts_secret", "is_active"]
+    list_filter = ["kind", "is_active"]
+    search_fields = ["name", "slug"]
+    prepopulated_fields = {"slug": ["name"]}
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Tool | None = None) -> list[str]:
+        """Keep the slug and kind of an existing tool: specifications name them."""
+        return ["slug", "kind"] if obj else []
+
+    def get_prepopulated_fields(
+        self, request: HttpRequest, obj: Tool | None = None
+    ) -> dict[str, list[str]]:
+        """Make the slug from the name of a new tool."""
+        return {} if obj else self.prepopulated_fields
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes one: agents refer to it by name."""
+        return False
+
+
+class SecretForm(forms.ModelForm[Secret]):
+    """Writes a value that nobody reads back."""
+
+    name = forms.RegexField(
+        SECRET_NAME_PATTERN,
+        max_length=100,
+        error_messages={"invalid": "Use letters, digits, dots, hyphens and underscores."},
+    )
+    value = forms.CharField(
+        max_length=MAX_SECRET_LENGTH,
+        strip=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="It is encrypted and can't be shown again.",
+    )
+
+    class Meta:
+        model = Secret
+        fields = ["organization", "name"]
+
+
+@admin.register(Secret)
+class SecretAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+    """Secrets by name: written anew or removed, never shown."""
+
+    form = SecretForm
+    fields = ["organization", "name", "value"]
+    list_display = ["name", "organization", "created_by", "created_at", "rotated_at"]
+    list_filter = ["organization"]
+    list_select_related = ["organization", "created_by"]
+    search_fields = ["name"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Secret | None = None) -> list[str]:
+        """Let only the value of an existing secret be written."""
+        return ["organization", "name"] if obj else []
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: Secret,
+        form: SecretForm,
+        change: bool,  # noqa: FBT001 - Django's own signature
+    ) -> None:
+        """Write the value through the service, which encrypts and records it."""
+        put_secret(caller=_caller(request, obj), name=obj.name, value=form.cleaned_data["value"])
+        obj.pk = Secret.objects.get(organization=obj.organization, name=obj.name).pk
+
+    def delete_model(self, request: HttpRequest, obj: Secret) -> None:
+        """Remove it through the service, which records it."""
+        delete_secret(caller=_caller(request, obj), name=obj.name)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Secret]) -> None:
+        """Remove each through the service."""
+        for secret in queryset.select_related("organization"):
+            self.delete_model(request, secret)
+
+
+def _caller(request: HttpRequest, secret: Secret) -> Caller:
+    """Return the member of staff as an admin of the secret's organisation: the site checked that.
+
+    Raises:
+        DomainError: nobody is signed in.
+
+    """
+    if not isinstance(request.user, User):
+        raise DomainError("not_signed_in", "Sign in first.")
+    return Caller(user=request.user, organization=secret.organization, role=Role.ADMIN)

@@ -1,0 +1,1 @@
+"""What the registry does for the rooms above it."""
