@@ -1,0 +1,1 @@
+"""The library for programs: public and read-only."""
