@@ -1,0 +1,1 @@
+"""What an agent remembers: contexts, stored and found again."""
