@@ -1,0 +1,1 @@
+"""Making a release run: deployments, steps, drivers, the engine, live progress."""

@@ -1,0 +1,106 @@
+"""Deployments and their steps in the admin: to look at, never to edit."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+
+from provisioning.models import Deployment, DeploymentStep
+
+
+class _ReadOnly:
+    """What the engine writes is nobody else's to write."""
+
+    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
+        """Nobody adds one by hand."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Nobody changes one by hand."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Nobody removes one by hand: what it made would have no owner."""
+        return False
+
+
+class DeploymentStepInline(_ReadOnly, TabularInline):  # type: ignore[misc]  # unfold ships no types
+    """The steps below their deployment."""
+
+    model = DeploymentStep
+    fields = (
+        "position",
+        "name",
+        "status",
+        "attempt",
+        "started_at",
+        "finished_at",
+        "detail",
+        "error",
+    )
+    readonly_fields = fields
+    ordering = ("position",)
+    extra = 0
+
+
+@admin.register(Deployment)
+class DeploymentAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+    """Deployments, newest first."""
+
+    list_display = ("agent", "release", "status", "driver", "created_at", "completed_at")
+    list_filter = ("status", "driver")
+    list_select_related = ("agent", "release__agent")
+    search_fields = ("agent__agent_id", "id")
+    date_hierarchy = "created_at"
+    inlines = (DeploymentStepInline,)
+    fields = (
+        "id",
+        "organization",
+        "agent",
+        "release",
+        "status",
+        "driver",
+        "requested_by",
+        "monthly_cost_inr",
+        "estimated_seconds",
+        "created_at",
+        "started_at",
+        "completed_at",
+        "stopped_at",
+        "cancel_requested_at",
+        "undo_reason",
+        "error_code",
+        "error_detail",
+        "leftovers",
+        "undo_attempts",
+        "next_undo_at",
+        "restarts",
+        "restarted_at",
+    )
+    readonly_fields = fields
+
+
+@admin.register(DeploymentStep)
+class DeploymentStepAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+    """Steps of all deployments, to compare how long they take."""
+
+    list_display = ("deployment", "name", "status", "attempt", "started_at", "finished_at")
+    list_filter = ("status", "name")
+    list_select_related = ("deployment__agent",)
+    search_fields = ("deployment__agent__agent_id", "deployment__id")
+    fields = (
+        "deployment",
+        "name",
+        "position",
+        "status",
+        "attempt",
+        "lease_expires_at",
+        "intent",
+        "result",
+        "detail",
+        "error",
+        "started_at",
+        "finished_at",
+    )
+    readonly_fields = fields

@@ -1,0 +1,223 @@
+"""What running agents need over time, and taking away what nobody owns any more."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from ledger.errors import DomainError
+from provisioning.drivers import get_driver
+from provisioning.drivers.base import (
+    LABEL_PREFIX,
+    DriverError,
+    InstanceState,
+    OwnedResource,
+    RuntimeDriver,
+)
+from provisioning.enums import DeploymentStatus
+from provisioning.health import check
+from provisioning.models import Deployment
+from provisioning.steps.build_image import build_request
+from provisioning.steps.create_container import instance_request
+from provisioning.stores import memory, queues
+from provisioning.stores.errors import StoreError
+from provisioning.turns import one_at_a_time
+from registry.enums import Health
+from registry.models import Agent
+from registry.services.agents import credentials_of, record_health, register_agent
+
+log = structlog.get_logger(__name__)
+
+_CHECKS_AT_ONCE: Final = 8
+_FIRST_RESTART_PAUSE: Final = timedelta(seconds=10)
+_LAST_RESTART_PAUSE: Final = timedelta(minutes=10)
+_STAYED_UP: Final = timedelta(minutes=10)
+_KEY_ID_LENGTH: Final = 8
+
+
+def check_agents() -> None:
+    """Ask every running agent how it is and keep the answer with it."""
+    with one_at_a_time("provisioning.check_agents") as mine:
+        if not mine:
+            return
+        agents = [row.agent for row in _running() if row.agent.endpoint]
+        with ThreadPoolExecutor(_CHECKS_AT_ONCE) as threads:
+            checkups = threads.map(check, [agent.endpoint for agent in agents])
+            for agent, checkup in zip(agents, checkups, strict=True):
+                record_health(agent=agent, health=checkup.health, detail=checkup.detail)
+
+
+def look_after_instances() -> None:
+    """Start agents again that should run and don't, and note the address of those that moved."""
+    for deployment in _running():
+        try:
+            _look_after(deployment)
+        except (DriverError, DomainError) as error:
+            log.warning("agent not looked after", deployment=str(deployment.pk), error=str(error))
+
+
+def restore_queues() -> None:
+    """Make the queues of running agents again where the server lost them."""
+    owned = set(queues.list_owned())
+    for deployment in _running():
+        key = deployment.agent.key
+        if key in owned:
+            continue
+        try:
+            queues.QueueStore(key).ensure(credentials_of(deployment.agent).redis_password)
+        except (StoreError, DomainError) as error:
+            log.warning("queue not restored", deployment=str(deployment.pk), error=str(error))
+        else:
+            log.warning("queue restored", deployment=str(deployment.pk))
+
+
+def remove_orphans() -> None:
+    """Remove everything made for deployments that no deployment owns any more.
+
+    A deployment's row is there before anything is made for it, so what has no owner now never gets
+    one, except what is named after the agent alone: its row is locked while that is decided. What
+    sandbox tests made is theirs to remove.
+    """
+    for driver in _drivers():
+        try:
+            for resource in driver.list_owned():
+                _remove_if_orphan(driver, resource)
+        except DriverError as error:
+            log.warning("orphans not removed", driver=driver.name, error=str(error))
+    _remove_stores(queues.list_owned(), lambda key: queues.QueueStore(key).remove(), "queue")
+    _remove_stores(memory.list_owned(), lambda key: memory.MemoryStore(key).remove(), "memory")
+
+
+def _running() -> QuerySet[Deployment]:
+    return (
+        Deployment.objects.filter(status=DeploymentStatus.RUNNING)
+        .select_related("agent", "release", "organization")
+        .order_by("created_at")
+    )
+
+
+def _look_after(deployment: Deployment) -> None:
+    driver = get_driver(deployment.driver)
+    instance = driver.inspect(deployment.instance_name)
+    now = timezone.now()
+    rows = Deployment.objects.filter(pk=deployment.pk, status=DeploymentStatus.RUNNING)
+    if instance.state is InstanceState.RUNNING:
+        if instance.address != deployment.agent.endpoint:
+            _attach(deployment, instance.address)
+        if deployment.restarts and now - (deployment.restarted_at or now) > _STAYED_UP:
+            rows.update(restarts=0)
+        return
+    # One that is missing was removed, as the platform does when it stops: only one that ended by
+    # itself is to be waited for longer each time.
+    ended = instance.state is not InstanceState.MISSING
+    pause: timedelta = _FIRST_RESTART_PAUSE * 2 ** (min(deployment.restarts, 10) if ended else 0)
+    if deployment.restarted_at and now - deployment.restarted_at < min(pause, _LAST_RESTART_PAUSE):
+        return
+    if not rows.update(restarts=F("restarts") + int(ended), restarted_at=now):
+        return
+    log.warning("agent started again", deployment=str(deployment.pk), was=str(instance.state))
+    _start_again(deployment, driver)
+
+
+def _start_again(deployment: Deployment, driver: RuntimeDriver) -> None:
+    spec = deployment.release.agent_spec()
+    try:
+        image = driver.ensure_image(build_request(deployment, spec))
+        instance = driver.ensure_instance(
+            instance_request(
+                deployment,
+                image=image.reference,
+                driver=driver,
+                spec=spec,
+                secrets=credentials_of(deployment.agent),
+            )
+        )
+    except DriverError:
+        message = "The agent stopped and could not be started again yet. The log has the cause."
+        record_health(
+            agent=deployment.agent, health=Health.UNREACHABLE, detail={"message": message}
+        )
+        raise
+    if Deployment.objects.filter(pk=deployment.pk, status=DeploymentStatus.RUNNING).exists():
+        _attach(deployment, instance.address)
+    else:
+        # Undeployed while it was being started.
+        driver.remove_instance(deployment.instance_name)
+
+
+def _attach(deployment: Deployment, address: str) -> None:
+    log.info("agent answers at another address", deployment=str(deployment.pk))
+    register_agent(agent=deployment.agent, release=deployment.release, endpoint=address)
+
+
+def _drivers() -> Iterable[RuntimeDriver]:
+    names = {settings.RUNTIME_DRIVER}
+    names.update(Deployment.objects.holding().values_list("driver", flat=True).distinct())
+    return [get_driver(name) for name in sorted(names)]
+
+
+def _remove_if_orphan(driver: RuntimeDriver, resource: OwnedResource) -> None:
+    if not resource.labels.get(f"{LABEL_PREFIX}run", "").startswith("deployment:"):
+        return
+    if resource.kind == "image":
+        agent = _agent_labelled(resource.labels.get(f"{LABEL_PREFIX}agent", ""))
+        with transaction.atomic():
+            holders = _lock_and_list_holders(agent) if agent else []
+            if all(holder.image_tag != resource.name for holder in holders):
+                _remove_owned(driver, resource)
+        return
+    owner = _uuid(resource.labels.get(f"{LABEL_PREFIX}deployment", ""))
+    if owner is None or not Deployment.objects.holding().filter(pk=owner).exists():
+        _remove_owned(driver, resource)
+
+
+def _remove_owned(driver: RuntimeDriver, resource: OwnedResource) -> None:
+    log.warning("removed what nobody owns", kind=resource.kind, name=resource.name)
+    driver.remove_owned(resource)
+
+
+def _remove_stores(keys: Iterable[str], remove: Callable[[str], None], kind: str) -> None:
+    for key in keys:
+        agent = _agent_of_key(key)
+        if agent is None:
+            # Of a sandbox test.
+            continue
+        with transaction.atomic():
+            if not _lock_and_list_holders(agent):
+                log.warning("removed what nobody owns", kind=kind, name=key)
+                remove(key)
+
+
+def _lock_and_list_holders(agent: Agent) -> list[Deployment]:
+    """Hold the agent's row, so that no deployment of it begins, and return those that hold it."""
+    Agent.objects.select_for_update().get(pk=agent.pk)
+    return list(Deployment.objects.holding().filter(agent=agent).select_related("agent", "release"))
+
+
+def _agent_labelled(text: str) -> Agent | None:
+    uuid = _uuid(text)
+    return Agent.objects.filter(pk=uuid).first() if uuid else None
+
+
+def _agent_of_key(key: str) -> Agent | None:
+    """Return the agent, deleted or not, whose things are named ``key``."""
+    start = key[-_KEY_ID_LENGTH:]
+    low, high = (_uuid(start + digit * (32 - _KEY_ID_LENGTH)) for digit in "0f")
+    if low is None or high is None:
+        return None
+    candidates = Agent.objects.filter(pk__gte=low, pk__lte=high)
+    return next((agent for agent in candidates if agent.key == key), None)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
