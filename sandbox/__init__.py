@@ -1,0 +1,1 @@
+"""A throw-away copy of an agent with mocked tools: scenarios, logs, metrics, verdict."""
