@@ -1,0 +1,1 @@
+"""The way in to running agents, and their one way out."""

@@ -1,0 +1,1 @@
+"""The agents' one way out: it adds the credentials that agents never see."""

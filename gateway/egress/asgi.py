@@ -1,0 +1,116 @@
+"""The ASGI application that agents reach, on a port of its own."""
+
+import json
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from channels.db import database_sync_to_async
+
+from gateway.egress.outbound import prepare
+from gateway.egress.upstream import send as send_outbound
+from ledger.errors import DomainError, InvalidInput
+from registry.json_bounds import check_json_bounds
+
+log = structlog.get_logger(__name__)
+
+MAX_BODY_BYTES: Final = 1_048_576
+
+_JSON: Final = b"application/json"
+_PROBLEM: Final = b"application/problem+json"
+
+
+class _BodyTooLarge(DomainError):
+    status = 413
+
+
+class _WrongMethod(DomainError):
+    status = 405
+
+
+class _AgentLeft(Exception):
+    """The agent went away before its body was complete."""
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Serve one call of an agent to the outside."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    if scope["type"] != "http":
+        return
+    try:
+        status, answer, kind = 200, await _answer(scope, receive), _JSON
+    except _AgentLeft:
+        return
+    except DomainError as error:
+        status, answer, kind = error.status, _problem(error), _PROBLEM
+    except Exception:
+        log.exception("egress failed")
+        failure = DomainError("internal_error", "The platform's way out failed. Try again later.")
+        status, answer, kind = 500, {**_problem(failure), "status": 500}, _PROBLEM
+    body = json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _answer(scope: Any, receive: Any) -> Any:
+    headers = {name.lower(): value for name, value in scope["headers"]}
+    if scope["method"] != "POST":
+        raise _WrongMethod("method_not_allowed", "Use POST.")
+    body = _parse(await _read_body(headers, receive))
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    sent = token.strip() if scheme.lower() == "bearer" else ""
+    # In a thread of its own: looking a name up may take seconds and holds up nobody else.
+    outbound = await database_sync_to_async(prepare, thread_sensitive=False)(
+        scope["path"], sent, body
+    )
+    return await send_outbound(outbound)
+
+
+async def _read_body(headers: dict[bytes, bytes], receive: Any) -> bytes:
+    too_large = _BodyTooLarge("too_large", f"Send at most {MAX_BODY_BYTES} bytes.")
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _AgentLeft
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise too_large
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+        check_json_bounds(value)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise InvalidInput("invalid_json", "Send one JSON object of a moderate size and depth.")
+    return value
+
+
+def _problem(error: DomainError) -> dict[str, Any]:
+    problem: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.message,
+    }
+    if error.problems:
+        problem["errors"] = [
+            {"attr": item.attr, "code": item.code, "detail": item.detail} for item in error.problems
+        ]
+    return problem
