@@ -1,0 +1,1 @@
+"""Making agents, for programs."""

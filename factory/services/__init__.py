@@ -1,0 +1,1 @@
+"""What an operator can do: draft, validate, create, and read the catalogue."""

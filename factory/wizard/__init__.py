@@ -1,0 +1,1 @@
+"""The wizard: six steps from a template to a deployed agent."""

@@ -1,0 +1,27 @@
+"""Where the wizard keeps what was typed while it answers: in the draft, not in the session."""
+
+from django.http import HttpRequest
+from formtools.wizard.storage.base import BaseStorage
+
+from factory.models import Blueprint
+from factory.wizard import steps
+from factory.wizard.drafts import empty_state
+
+
+class WizardRequest(HttpRequest):
+    """A request whose draft was found."""
+
+    wizard_draft: Blueprint
+
+
+class DraftStorage(BaseStorage):  # type: ignore[misc]  # formtools ships no types
+    """formtools' storage on a draft's ``wizard_state``; the view writes it back."""
+
+    def __init__(
+        self, prefix: str, request: WizardRequest, file_storage: object | None = None
+    ) -> None:
+        super().__init__(prefix, request, file_storage)
+        self.draft = request.wizard_draft
+        self.data = {**empty_state(), **self.draft.wizard_state}
+        if self.data["step"] not in steps.TITLES:
+            self.data["step"] = steps.TEMPLATE

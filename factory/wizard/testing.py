@@ -1,0 +1,138 @@
+"""Step 5: what is tested, how it stands, and its buttons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.contrib import messages
+
+from accounts.callers import Caller
+from factory.wizard.compose import Composition
+from factory.wizard.forms.base import StepContext, StepForm
+from factory.wizard.forms.testing import TestForm
+from factory.wizard.storage import WizardRequest
+from ledger.errors import InvalidInput
+from sandbox.enums import ACTIVE, Verdict
+from sandbox.models import SandboxTest, ScenarioResult
+from sandbox.scenarios import scenarios_for
+from sandbox.services import ScenarioInput, cancel_test, gate, start_test, waive
+
+_NEWEST_TESTS: Final = 20
+
+
+@dataclass(frozen=True)
+class ScenarioRow:
+    """A scenario with what came of it last, if it was run."""
+
+    scenario: ScenarioInput
+    result: ScenarioResult | None
+    is_own: bool
+    position: int
+
+
+def offered(
+    composition: Composition, form: StepForm, context: StepContext
+) -> list[tuple[ScenarioInput, bool]]:
+    """Return the scenarios to run, each with whether it is the operator's own."""
+    if composition.spec is None:
+        return []
+    found = [(scenario, False) for scenario in scenarios_for(composition.spec, context.definition)]
+    assert isinstance(form, TestForm)  # noqa: S101 - told to the type checker
+    names = {scenario.name for scenario, _ in found}
+    for row in form.scenarios.forms if form.is_bound else ():
+        # A row of a page that was left unfinished lacks what could not be read.
+        data = row.cleaned_data if row.is_valid() else {}
+        if "input" in data and data.get("name", "") not in ("", *names):
+            names.add(data["name"])
+            own = ScenarioInput(
+                name=data["name"],
+                capability=data["capability"],
+                input=data["input"],
+                expected_output=data.get("expected_output"),
+            )
+            found.append((own, True))
+    return found
+
+
+def test_page(
+    caller: Caller, composition: Composition, form: StepForm, context: StepContext
+) -> dict[str, Any]:
+    """Return the scenarios with their newest results, the running test and the gate's verdict."""
+    spec = composition.spec
+    if spec is None:
+        return {"rows": [], "composition": composition}
+    tests = list(
+        SandboxTest.objects.of(caller.organization)
+        .filter(digest=spec.digest)
+        .prefetch_related("results")[:_NEWEST_TESTS]
+    )
+    newest = _newest_results(tests)
+    running = next((test for test in tests if test.status in ACTIVE), None)
+    return {
+        "spec": spec,
+        "rows": [
+            ScenarioRow(scenario, newest.get(scenario.name), is_own, position)
+            for position, (scenario, is_own) in enumerate(offered(composition, form, context))
+        ],
+        "running": running,
+        "latest": tests[0] if tests else None,
+        "gate": gate(organization=caller.organization, digest=spec.digest),
+        "capability_names": [capability.name for capability in spec.capabilities],
+    }
+
+
+# pytest collects what is called test_*; this is a page.
+test_page.__test__ = False  # type: ignore[attr-defined]  # a function takes attributes
+
+
+def _newest_results(tests: Sequence[SandboxTest]) -> dict[str, ScenarioResult]:
+    """Return scenario name → newest result; one that waits does not hide an older verdict."""
+    found: dict[str, ScenarioResult] = {}
+    for test in tests:
+        for result in test.results.all():
+            if result.status == Verdict.SKIPPED:
+                continue
+            found.setdefault(result.name, result)
+    return found
+
+
+def press(
+    verb: str,
+    argument: str,
+    request: WizardRequest,
+    *,
+    composition: Composition,
+    form: StepForm,
+    context: StepContext,
+) -> str | None:
+    """Do what a button of the step says; return where to look next, ``None`` if none of these.
+
+    Raises:
+        DomainError: the test can't be started, or the reason for skipping it is missing.
+
+    """
+    if verb not in ("run", "run-all", "stop", "skip"):
+        return None
+    if composition.spec is None:
+        raise composition.error or InvalidInput(
+            "draft_incomplete", "Finish the steps before this one first."
+        )
+    caller, spec = context.caller, composition.spec
+    if verb == "skip":
+        reason = request.POST.get("test-skip_reason", "").strip()
+        waive(caller=caller, digest=spec.digest, reason=reason)
+        messages.success(request, "The test is skipped. Your reason is on record.")
+        return "#verdict"
+    if verb == "stop":
+        for test in SandboxTest.objects.of(caller.organization).filter(
+            digest=spec.digest, status__in=ACTIVE
+        ):
+            cancel_test(caller=caller, test=test)
+        return "#scenarios"
+    scenarios = [scenario for scenario, _ in offered(composition, form, context)]
+    if verb == "run":
+        scenarios = [scenario for scenario in scenarios if scenario.name == argument]
+    if not scenarios:
+        raise InvalidInput("no_scenarios", "There is no such scenario. Add one first.")
+    start_test(caller=caller, spec=spec, scenarios=scenarios)
+    return "#scenarios"

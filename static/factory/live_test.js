@@ -1,0 +1,96 @@
+// The sandbox as it works: scenarios change by themselves, logs stream.
+
+import { Follower, fragment } from "./live.js";
+import { enliven } from "./portal.js";
+
+const panel = document.getElementById("test-panel");
+const form = document.getElementById("wizard");
+let follower;
+let lines = [];
+
+function opened() {
+  return new Set([...panel.querySelectorAll("details[open]")].map((item) => item.id));
+}
+
+function show(keep) {
+  for (const id of keep) document.getElementById(id)?.setAttribute("open", "");
+  const logs = document.getElementById("live-logs");
+  if (logs && lines.length > 0) {
+    logs.textContent = lines.join("\n");
+    logs.scrollTop = logs.scrollHeight;
+  }
+  enliven(panel);
+  follow();
+}
+
+function follow() {
+  const test = panel.querySelector("[data-test]")?.dataset.test;
+  if (test === follower?.test) return;
+  follower?.stop();
+  follower = undefined;
+  if (!test) return;
+  lines = [];
+  follower = new Follower({ path: `/ws/factory/sandbox/${test}`, onEvent, onChange: refresh });
+  follower.test = test;
+}
+
+function onEvent(message) {
+  if (message.type !== "event" || message.kind !== "log") return;
+  const found = message.payload?.lines ?? [message.payload?.line ?? message.payload?.text ?? ""];
+  lines.push(...found);
+  lines = lines.slice(-500);
+  const logs = document.getElementById("live-logs");
+  if (logs) {
+    logs.textContent = lines.join("\n");
+    logs.scrollTop = logs.scrollHeight;
+  }
+}
+
+async function refresh() {
+  try {
+    const keep = opened();
+    const active = document.activeElement?.closest?.("#test-panel") ? document.activeElement : null;
+    const back = active ? { name: active.name, value: active.value } : null;
+    panel.innerHTML = await fragment(panel.dataset.panel, panel.id);
+    show(keep);
+    if (back?.name) {
+      panel.querySelector(`[name="${back.name}"][value="${CSS.escape(back.value)}"]`)?.focus();
+    }
+  } catch {
+    // The next event or the next look tries again.
+  }
+}
+
+// The buttons of the panel work in place.
+async function press(value) {
+  const data = new FormData(form);
+  data.set("do", value);
+  const keep = opened();
+  const response = await fetch(form.action, {
+    method: "POST",
+    body: data,
+    credentials: "same-origin",
+  });
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const fresh = page.getElementById("test-panel");
+  if (!fresh) {
+    location.reload();
+    return;
+  }
+  const said = page.querySelector(".messages");
+  document.querySelector(".messages")?.remove();
+  if (said) document.getElementById("main").prepend(said);
+  panel.innerHTML = fresh.innerHTML;
+  show(keep);
+}
+
+panel.addEventListener("click", (event) => {
+  const button = event.target.closest("button[name='do']");
+  if (!button || button.disabled) return;
+  event.preventDefault();
+  button.disabled = true;
+  press(button.value);
+});
+
+show(opened());
+if (panel.dataset.autostart !== undefined) press("run-all");

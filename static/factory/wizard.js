@@ -1,0 +1,103 @@
+// The wizard's comforts. Without them every step works as a plain form.
+
+const form = document.getElementById("wizard");
+
+// The agent id follows the name until someone types one.
+const agentId = document.getElementById("id_basics-agent_id");
+const name = document.getElementById("id_basics-name");
+const displayName = document.getElementById("id_basics-display_name");
+if (agentId && name) {
+  const checks = document.getElementById("checks");
+  const suggested = () => checks.querySelector("[data-suggested-id]")?.dataset.suggestedId ?? "";
+  let follows = agentId.value === "" || agentId.value === suggested();
+  let typing = false;
+  agentId.addEventListener("input", () => {
+    follows = agentId.value === "";
+  });
+  name.addEventListener("input", () => {
+    // The id that was made of the former name must not be checked instead of the new one.
+    if (follows) agentId.value = "";
+    typing = true;
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.target === checks && follows && typing) agentId.value = suggested();
+  });
+  if (displayName) displayName.placeholder = name.value;
+  name.addEventListener("input", () => {
+    if (displayName) displayName.placeholder = name.value;
+  });
+}
+
+// Counters under texts that have a limit.
+for (const text of document.querySelectorAll("[data-counter]")) {
+  const counter = document.createElement("span");
+  counter.className = "counter";
+  const limit = Number(text.dataset.counter);
+  const count = () => {
+    const length = [...text.value].length;
+    counter.textContent = `${length}/${limit}`;
+    counter.classList.toggle("over", length > limit);
+  };
+  text.addEventListener("input", count);
+  text.insertAdjacentElement("afterend", counter);
+  count();
+}
+
+// A slider and its number box say the same.
+for (const slider of document.querySelectorAll("[data-slider]")) {
+  const box = document.getElementById(slider.dataset.slider);
+  slider.addEventListener("input", () => {
+    box.value = slider.value;
+  });
+  box.addEventListener("input", () => {
+    slider.value = box.value;
+  });
+}
+
+// Of a capability's ways, only the chosen one's fields are shown.
+for (const group of document.querySelectorAll("[data-kinds]")) {
+  const choice = group.querySelector("select");
+  const show = () => {
+    for (const part of group.querySelectorAll("[data-kind]")) {
+      part.hidden = part.dataset.kind !== choice.value;
+    }
+  };
+  choice.addEventListener("change", show);
+  show();
+}
+
+// JSON is put in order when one leaves it.
+for (const area of document.querySelectorAll("textarea.code")) {
+  area.addEventListener("change", () => {
+    try {
+      area.value = JSON.stringify(JSON.parse(area.value), null, 2);
+    } catch {
+      // Not JSON yet: what was typed stays, and the check says what is wrong.
+    }
+  });
+}
+
+// Nothing typed is lost: the page is kept as it is some moments after the last change.
+if (form?.dataset.autosave !== undefined) {
+  let timer;
+  let leaving = false;
+  const keep = () => {
+    if (leaving) return;
+    const data = new FormData(form);
+    data.delete("secret_value");
+    data.set("do", "autosave");
+    fetch(form.action, { method: "POST", body: data, keepalive: true }).catch(() => {});
+  };
+  form.addEventListener("input", (event) => {
+    if (event.target.dataset.noAutosave !== undefined) return;
+    clearTimeout(timer);
+    timer = setTimeout(keep, 1500);
+  });
+  form.addEventListener("submit", () => {
+    leaving = true;
+    clearTimeout(timer);
+  });
+}
+
+// After a failed check, the first field that needs attention has the cursor.
+document.querySelector("[aria-invalid='true']")?.focus();
