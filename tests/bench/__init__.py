@@ -1,0 +1,1 @@
+"""``make bench``: figures as ratios against something measured beside them."""
