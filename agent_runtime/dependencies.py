@@ -56,7 +56,7 @@ class HealthReport:
     async def report(self) -> tuple[dict[str, Any], bool]:
         """Return the report's document, and whether the agent is ready."""
         async with self._lock:
-            if monotonic() > self._fresh_until:
+            if monotonic() > self._fresh_until or self._is_known_lost():
                 self._found = await self._ask()
                 good = all(d.state is State.OK for d in self._found if d.needed)
                 self._fresh_until = monotonic() + (_FRESH_SECONDS if good else _FRESH_BAD_SECONDS)
@@ -76,6 +76,11 @@ class HealthReport:
             "dependencies": [d.to_json() for d in found],
         }
         return document, ready
+
+    def _is_known_lost(self) -> bool:
+        """Tell whether a call found the tables gone since the dependencies were last asked."""
+        database = self._runtime.database
+        return database is not None and database.lost.is_set()
 
     async def _ask(self) -> list[Dependency]:
         runtime = self._runtime

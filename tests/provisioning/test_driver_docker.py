@@ -17,6 +17,7 @@ from django.conf import settings
 from django.core.management import call_command
 from docker.errors import APIError, DockerException
 
+from config.embedded_process import wait_until
 from provisioning.drivers import docker_engine, get_driver
 from provisioning.drivers.base import (
     BuildRequest,
@@ -165,10 +166,13 @@ def test_a_live_one_is_started_again_when_it_ends(driver: RuntimeDriver, image: 
     request = request_of(image, "live", mode="live", network="agents")
     live = driver.ensure_instance(request)
     ask(live.address, "exit", 1)
-    deadline = 200
-    while engine().inspect_container(request.name)["RestartCount"] < 1 and deadline:
-        deadline -= 1
-        threading.Event().wait(0.1)
+    assert wait_until(
+        lambda: (
+            engine().inspect_container(request.name)["RestartCount"] >= 1
+            and driver.inspect(request.name).state is InstanceState.RUNNING
+        ),
+        seconds=20,
+    )
     assert ask(driver.inspect(request.name).address, "credentials") == {"invoke_token": CANARY}
     driver.remove_instance(request.name)
 

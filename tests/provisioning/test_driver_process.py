@@ -7,12 +7,12 @@ import os
 import secrets
 import signal
 import socket
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from config.embedded_process import wait_until
 from provisioning.drivers import process
 from provisioning.drivers.base import (
     BuildRequest,
@@ -119,14 +119,14 @@ def test_each_has_a_port_of_its_own_and_keeps_it(driver: ProcessDriver) -> None:
     first, second = start(driver), start(driver, "af-two")
     assert first.address != second.address
     ask(first.address, "exit", 1)
-    wait_until(lambda: driver.inspect("af-one").state is InstanceState.EXITED)
+    assert wait_until(lambda: driver.inspect("af-one").state is InstanceState.EXITED, seconds=20)
     assert start(driver).address == first.address
 
 
 def test_a_port_that_was_taken_meanwhile_is_changed(driver: ProcessDriver) -> None:
     first = start(driver)
     ask(first.address, "exit", 1)
-    wait_until(lambda: driver.inspect("af-one").state is InstanceState.EXITED)
+    assert wait_until(lambda: driver.inspect("af-one").state is InstanceState.EXITED, seconds=20)
     port = int(first.address.rpartition(":")[2])
     with socket.create_server(("127.0.0.1", port)):
         again = start(driver)
@@ -157,9 +157,9 @@ def test_a_number_that_another_process_has_by_now_is_not_taken_for_it(
 def test_what_it_started_goes_with_it(driver: ProcessDriver) -> None:
     instance = start(driver)
     child = ask(instance.address, "leave-child")
-    wait_until(lambda: "child" in driver.logs("af-one"))
+    assert wait_until(lambda: "child" in driver.logs("af-one"), seconds=20)
     driver.remove_instance("af-one", grace_seconds=0.5)
-    wait_until(lambda: started_at(child) == "")
+    assert wait_until(lambda: started_at(child) == "", seconds=20)
     assert not folder_of(driver).exists()
 
 
@@ -167,7 +167,7 @@ def test_it_goes_with_its_keeper(driver: ProcessDriver) -> None:
     instance = start(driver)
     assert ask(instance.address) == "alive"
     os.kill(read_document(folder_of(driver) / "process.json")["keeper"], signal.SIGKILL)
-    wait_until(lambda: driver.inspect("af-one").state is InstanceState.EXITED)
+    assert wait_until(lambda: driver.inspect("af-one").state is InstanceState.EXITED, seconds=20)
     assert driver.inspect("af-one").exit_code == 137
     assert ask(start(driver).address) == "alive"
 
@@ -176,14 +176,17 @@ def test_no_dead_process_is_left_behind(driver: ProcessDriver) -> None:
     instance = start(driver)
     document = read_document(folder_of(driver) / "process.json")
     ask(instance.address, "exit", 0)
-    wait_until(lambda: not Path(f"/proc/{document['pid']}").exists())
-    wait_until(lambda: driver.inspect("af-one").exit_code == 0)
+    assert wait_until(lambda: not Path(f"/proc/{document['pid']}").exists(), seconds=20)
+    assert wait_until(lambda: driver.inspect("af-one").exit_code == 0, seconds=20)
 
 
 def test_its_log_is_kept_in_two_files(driver: ProcessDriver) -> None:
     instance = start(driver)
     ask(instance.address, "print-much", 60_000)
-    wait_until(lambda: driver.logs("af-one")[-1:] != [] and "0059999" in driver.logs("af-one")[-1])
+    assert wait_until(
+        lambda: driver.logs("af-one")[-1:] != [] and "0059999" in driver.logs("af-one")[-1],
+        seconds=20,
+    )
     folder = folder_of(driver)
     assert (folder / "output.log").stat().st_size <= 2_100_000
     assert (folder / "output.log.1").stat().st_size <= 2_100_000
@@ -216,7 +219,7 @@ def test_a_program_that_cannot_be_run_is_told(driver: ProcessDriver) -> None:
     project.chmod(0o755)
     (project / "main.py").unlink()
     instance = driver.ensure_instance(request)
-    wait_until(lambda: driver.inspect("af-one").state is InstanceState.EXITED)
+    assert wait_until(lambda: driver.inspect("af-one").state is InstanceState.EXITED, seconds=20)
     assert driver.inspect("af-one").exit_code == 2
     assert "main.py" in driver.logs("af-one")[-1]
     assert instance.name == "af-one"
@@ -303,10 +306,3 @@ def test_a_second_keeper_does_nothing(tmp_path: Path) -> None:
 def test_a_process_that_is_not_there_has_no_start() -> None:
     assert started_at(2**22 + secrets.randbelow(1000)) == ""
     assert started_at(os.getpid()) != ""
-
-
-def wait_until(holds: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
