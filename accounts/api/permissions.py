@@ -10,7 +10,7 @@ from accounts.roles import Action
 
 
 class HasAction(BasePermission):
-    """Allows what the view's ``action_map`` names for the method and the caller's role includes.
+    """Allows what the view's ``required_actions`` names for the method and the caller's role includes.
 
     A method that is not in the map is denied to everybody: forgetting one can't open it.
     """
@@ -19,9 +19,9 @@ class HasAction(BasePermission):
         """Whether the request may go on; leaves the caller on the view."""
         if not request.user or not request.user.is_authenticated:
             return False
-        action_map: dict[str, Action] = getattr(view, "action_map", {})
+        required_actions: dict[str, Action] = getattr(view, "required_actions", {})
         method = "GET" if request.method in ("HEAD", "OPTIONS") else str(request.method)
-        action = action_map.get(method)
+        action = required_actions.get(method)
         if action is None:
             return False
         view.caller = caller_of(request)

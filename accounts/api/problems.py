@@ -1,14 +1,15 @@
 """Every error of the API as ``application/problem+json`` (RFC 9457)."""
 
 import http
-from typing import Any
+from typing import Any, Final
 
 import structlog
-from django.db import DataError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import exception_handler as standard_handler
 from drf_standardized_errors.types import ErrorResponse, ExceptionHandlerContext
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from rest_framework.response import Response
 
 from ledger.errors import DomainError, Unavailable
@@ -16,6 +17,8 @@ from ledger.errors import DomainError, Unavailable
 log = structlog.get_logger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
+OUTAGES: Final = (OperationalError, InterfaceError, RedisConnectionError, RedisTimeoutError)
+"""What is raised when PostgreSQL or Redis does not answer, or broke off while it did."""
 
 
 class ProblemFormatter(ExceptionFormatter):
@@ -61,7 +64,7 @@ def exception_handler(exc: Exception, context: ExceptionHandlerContext) -> Respo
     """Return the answer for ``exc``, or ``None`` for what is a bug and must be seen as one."""
     if isinstance(exc, DomainError):
         response = _domain_response(exc)
-    elif isinstance(exc, OperationalError | RedisConnectionError):
+    elif isinstance(exc, OUTAGES):
         log.error("a backing service does not answer", error=str(exc))
         response = _domain_response(
             Unavailable("unavailable", "The database or queue does not answer. Try again soon.")

@@ -45,3 +45,22 @@ class TokensSerializer(serializers.Serializer[Any]):
     access = serializers.CharField(help_text="Send it as Authorization: Bearer ….")
     refresh = serializers.CharField(help_text="Gets the next access token.")
     expires_in = serializers.IntegerField(help_text="Seconds that the access token is good for.")
+
+
+class FieldProblemSerializer(serializers.Serializer[Any]):
+    """What is wrong with one field."""
+
+    attr = serializers.CharField(help_text="Dotted path of the field, as in capabilities.0.name.")
+    code = serializers.CharField()
+    detail = serializers.CharField(help_text="Says what to do.")
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """An error (RFC 9457)."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    code = serializers.CharField(help_text="For programs; stays the same when words change.")
+    detail = serializers.CharField(help_text="For people; says what to do.")
+    errors = FieldProblemSerializer(many=True, required=False)  # type: ignore[assignment]  # the name of the answer's field

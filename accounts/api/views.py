@@ -27,7 +27,7 @@ class CallerMixin:
     """A view whose permission check left the caller on it."""
 
     caller: Caller
-    action_map: ClassVar[dict[str, Action]] = {}
+    required_actions: ClassVar[dict[str, Action]] = {}
 
 
 class NotSignedIn(DomainError):

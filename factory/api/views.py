@@ -55,7 +55,7 @@ from templates_lib.services import definition_of
 class ValidateView(CallerMixin, APIView):
     """Judges a configuration."""
 
-    action_map: ClassVar[dict[str, Action]] = {"POST": Action.CREATE_AGENTS}
+    required_actions: ClassVar[dict[str, Action]] = {"POST": Action.CREATE_AGENTS}
 
     @extend_schema(
         operation_id="agent_validate",
@@ -73,7 +73,7 @@ class ValidateView(CallerMixin, APIView):
 class EstimateCostView(CallerMixin, APIView):
     """Prices a configuration."""
 
-    action_map: ClassVar[dict[str, Action]] = {"POST": Action.VIEW}
+    required_actions: ClassVar[dict[str, Action]] = {"POST": Action.VIEW}
 
     @extend_schema(
         request=CostRequest,
@@ -100,7 +100,7 @@ class CostEstimateView(EstimateCostView):
 class StartTestView(CallerMixin, APIView):
     """Tests a configuration in the sandbox."""
 
-    action_map: ClassVar[dict[str, Action]] = {"POST": Action.CREATE_AGENTS}
+    required_actions: ClassVar[dict[str, Action]] = {"POST": Action.CREATE_AGENTS}
 
     @extend_schema(
         operation_id="sandbox_test_start",
@@ -146,7 +146,7 @@ def _scenario(sent: ScenarioRequest) -> ScenarioInput:
 class CreateAgentView(CallerMixin, APIView):
     """Creates an agent and begins to deploy it."""
 
-    action_map: ClassVar[dict[str, Action]] = {"POST": Action.DEPLOY_AGENTS}
+    required_actions: ClassVar[dict[str, Action]] = {"POST": Action.DEPLOY_AGENTS}
 
     @extend_schema(
         operation_id="agent_create",

@@ -20,7 +20,7 @@ REQUEST_ID_HEADER = "X-Request-ID"
 class InvokeView(CallerMixin, APIView):
     """One call of one capability."""
 
-    action_map: ClassVar[dict[str, Action]] = {"POST": Action.INVOKE_AGENTS}
+    required_actions: ClassVar[dict[str, Action]] = {"POST": Action.INVOKE_AGENTS}
 
     @extend_schema(
         operation_id="agent_invoke",

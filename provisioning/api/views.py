@@ -18,7 +18,7 @@ from registry.services.agents import agent_for
 class ProvisioningView(CallerMixin, APIView):
     """The newest deployment of an agent."""
 
-    action_map: ClassVar[dict[str, Action]] = {"GET": Action.VIEW}
+    required_actions: ClassVar[dict[str, Action]] = {"GET": Action.VIEW}
 
     @extend_schema(responses=ProvisioningSerializer, tags=["provisioning"])
     def get(self, request: Request, agent_id: str) -> Response:
@@ -34,7 +34,7 @@ class ProvisioningView(CallerMixin, APIView):
 class AgentDeploymentStatusView(CallerMixin, APIView):
     """An agent's state in one look."""
 
-    action_map: ClassVar[dict[str, Action]] = {"GET": Action.VIEW}
+    required_actions: ClassVar[dict[str, Action]] = {"GET": Action.VIEW}
 
     @extend_schema(responses=AgentDeploymentStatusSerializer, tags=["provisioning"])
     def get(self, request: Request, agent_id: str) -> Response:

@@ -18,7 +18,7 @@ from sandbox.services import cancel_test, describe_test, test_for
 class TestResultsView(CallerMixin, APIView):
     """A test and its results so far."""
 
-    action_map: ClassVar[dict[str, Action]] = {"GET": Action.VIEW}
+    required_actions: ClassVar[dict[str, Action]] = {"GET": Action.VIEW}
 
     @extend_schema(operation_id="sandbox_test_results", responses=TestSerializer, tags=["sandbox"])
     def get(self, request: Request, test_id: UUID) -> Response:
@@ -29,7 +29,7 @@ class TestResultsView(CallerMixin, APIView):
 class TestCancelView(CallerMixin, APIView):
     """Ends a test early."""
 
-    action_map: ClassVar[dict[str, Action]] = {"POST": Action.CREATE_AGENTS}
+    required_actions: ClassVar[dict[str, Action]] = {"POST": Action.CREATE_AGENTS}
 
     @extend_schema(
         operation_id="sandbox_test_cancel",
