@@ -1,5 +1,6 @@
-"""The agent's HTTP side: a bare ASGI application of six addresses."""
+"""The agent's HTTP side: a bare ASGI application of a few addresses."""
 
+import hashlib
 import hmac
 import json
 import re
@@ -26,10 +27,13 @@ _PROBLEM: Final = "application/problem+json"
 _REQUEST_ID: Final = re.compile(r"[^A-Za-z0-9._:-]")
 _MAX_REQUEST_ID: Final = 128
 _INVOKE: Final = "/invoke/"
+_CHALLENGE: Final = re.compile(r"[0-9a-f]{64}")
+_IDENTITY: Final = b"agent-identity:"
+"""Before the challenge, so that a proof is never the HMAC of anything else."""
 
 
 class App:
-    """Answers ``/health``, ``/ready``, ``/capabilities``, ``/metrics`` and ``/invoke/{name}``."""
+    """Answers the addresses that its "not found" lists, and ``/identity`` to the platform."""
 
     def __init__(self, runtime: Runtime, invoker: Invoker, health: HealthReport) -> None:
         self._runtime = runtime
@@ -71,6 +75,9 @@ class App:
             report, ready = await self._health.report()
             status = 200 if ready or path == "/health" else 503
             return status, _encode(report), _JSON
+        if path == "/identity":
+            _allow(method, "GET")
+            return 200, _encode({"proof": self._proof(headers)}), _JSON
         if path == "/capabilities":
             _allow(method, "GET", "HEAD")
             self._authorise(headers)
@@ -97,7 +104,7 @@ class App:
         answer = {"output": output, "request_id": request_id, "duration_ms": duration}
         return 200, _encode(answer), _JSON
 
-    def _authorise(self, headers: dict[str, str]) -> None:
+    def _token(self) -> str | None:
         if not self._runtime.ready_for_calls:
             raise Problem(
                 Code.DEPENDENCY_DOWN,
@@ -105,7 +112,21 @@ class App:
                 retry_after=2,
             )
         credentials = self._runtime.credentials
-        token = credentials.invoke_token if credentials else None
+        return credentials.invoke_token if credentials else None
+
+    def _proof(self, headers: dict[str, str]) -> str:
+        """Show the caller that this is the agent it means, before it sends the token."""
+        token = self._token()
+        if token is None:
+            raise Problem(Code.NOT_FOUND, "This agent has no token to prove itself with.")
+        challenge = headers.get("x-agent-challenge", "")
+        if not _CHALLENGE.fullmatch(challenge):
+            raise Problem(Code.INVALID_INPUT, "Send 64 hexadecimal digits as X-Agent-Challenge.")
+        message = _IDENTITY + challenge.encode()
+        return hmac.new(token.encode(), message, hashlib.sha256).hexdigest()
+
+    def _authorise(self, headers: dict[str, str]) -> None:
+        token = self._token()
         if token is None:
             return
         scheme, _, sent = headers.get("authorization", "").partition(" ")

@@ -10,7 +10,6 @@ from functools import cache, lru_cache
 from typing import Any, Final
 from uuid import UUID
 
-import httpx
 import structlog
 
 from accounts.callers import Caller
@@ -21,10 +20,10 @@ from ledger.errors import Conflict, DomainError, InvalidInput, NotFound, Unavail
 from provisioning.agent_client import (
     AgentAnswer,
     AgentCallError,
+    AgentClient,
     AgentTooSlow,
     AgentUnreachable,
     call_capability,
-    new_client,
 )
 from registry.enums import AgentStatus
 from registry.json_bounds import check_json_bounds
@@ -185,8 +184,8 @@ def _call(
 
 
 @cache
-def _client(_process: int) -> httpx.Client:
+def _client(_process: int) -> AgentClient:
     """Return this process's client; a forked child must not share its parent's connections."""
-    client = new_client()
+    client = AgentClient()
     atexit.register(client.close)
     return client

@@ -5,15 +5,16 @@ numbers are checked before anything is made of it.
 """
 
 import json
-import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import quote
+from http import HTTPStatus
+from typing import Any, Final, Self
+from urllib.parse import quote, urlsplit
 
-import httpx
+import httpcore
 
+from provisioning.agent_identity import NotTheAgent, Peer, ProvingBackend, current_peer
 from registry.json_bounds import check_json_bounds
 
 MAX_ANSWER_BYTES: Final = 2_097_152
@@ -27,7 +28,7 @@ class AgentCallError(Exception):
 
 
 class AgentUnreachable(AgentCallError):
-    """Nothing answers at the agent's address, or the connection broke."""
+    """Nothing answers at the agent's address, or not the agent, or the connection broke."""
 
 
 class AgentTooSlow(AgentCallError):
@@ -51,7 +52,7 @@ class AgentAnswer:
     @property
     def ok(self) -> bool:
         """Whether there is an output."""
-        return self.status == httpx.codes.OK
+        return self.status == HTTPStatus.OK
 
     @property
     def output(self) -> dict[str, Any]:
@@ -60,26 +61,35 @@ class AgentAnswer:
         return output
 
 
-def new_client(*, connections: int = 100) -> httpx.Client:
-    """Return a client for agents: plain HTTP on the platform's own networks, no proxies."""
-    return httpx.Client(
-        transport=httpx.HTTPTransport(
-            # Agents speak plain HTTP; loading the authorities' certificates would cost 20 ms.
-            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+class AgentClient:
+    """Keeps connections to agents: plain HTTP on the platform's own networks, no proxies.
+
+    A connection is used once the agent proved who it is (``agent_identity``), and only for it. May
+    be shared by threads, not by processes.
+    """
+
+    def __init__(self, *, connections: int = 100) -> None:
+        self.pool: Final = httpcore.ConnectionPool(
+            network_backend=ProvingBackend(),
             retries=1,
-            limits=httpx.Limits(
-                max_connections=connections,
-                max_keepalive_connections=connections,
-                keepalive_expiry=_KEEP_ALIVE_SECONDS,
-            ),
-        ),
-        follow_redirects=False,
-        trust_env=False,
-    )
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=_KEEP_ALIVE_SECONDS,
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def call_capability(
-    client: httpx.Client,
+    client: AgentClient,
     *,
     address: str,
     token: str,
@@ -91,48 +101,63 @@ def call_capability(
     """Call ``POST {address}/invoke/{capability}`` and return what the agent answered.
 
     Raises:
-        AgentUnreachable: nobody is there.
+        AgentUnreachable: nobody is there, or somebody else, who is sent nothing.
         AgentTooSlow: not answered within ``timeout_seconds``.
         AgentAnswerUnusable: over ``MAX_ANSWER_BYTES``, or not an agent's JSON.
 
     """
     started = time.perf_counter()
     deadline = started + timeout_seconds
-    timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
+    peer = Peer(address, token, time.monotonic() + timeout_seconds)
+    limits = {
+        "connect": min(CONNECT_SECONDS, timeout_seconds),
+        "read": timeout_seconds,
+        "write": timeout_seconds,
+        "pool": timeout_seconds,
+    }
+    content = json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()
+    called = current_peer.set(peer)
     try:
-        with client.stream(
+        with client.pool.stream(
             "POST",
-            f"{address}/invoke/{quote(capability, safe='')}",
-            content=json.dumps(payload, allow_nan=False, separators=(",", ":")).encode(),
+            f"http://{peer.label}/invoke/{quote(capability, safe='')}",
+            content=content,
             headers={
+                "Host": urlsplit(address).netloc,
                 "Authorization": f"Bearer {token}",
                 "Content-Type": "application/json",
+                "Content-Length": str(len(content)),
                 "X-Request-ID": request_id,
             },
-            timeout=timeout,
+            extensions={"timeout": limits},
         ) as response:
             raw = _read(response, deadline, timeout_seconds)
-    except (httpx.ConnectTimeout, httpx.PoolTimeout):
+    except (httpcore.ConnectTimeout, httpcore.PoolTimeout):
         raise AgentUnreachable("The agent does not take connections.") from None
-    except httpx.TimeoutException:
+    except httpcore.TimeoutException:
         raise _too_slow(timeout_seconds) from None
-    except httpx.HTTPError as error:
+    except NotTheAgent as error:
+        raise AgentUnreachable(str(error)) from None
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
         raise AgentUnreachable(
             f"The connection to the agent failed ({type(error).__name__})."
         ) from None
+    finally:
+        current_peer.reset(called)
     duration_ms = (time.perf_counter() - started) * 1000
+    headers = {name.lower(): value for name, value in response.headers}
     return AgentAnswer(
-        status=response.status_code,
-        body=_parse(raw, response.status_code),
+        status=response.status,
+        body=_parse(raw, response.status),
         duration_ms=round(duration_ms, 2),
-        retry_after=response.headers.get("Retry-After"),
+        retry_after=headers.get(b"retry-after", b"").decode("latin-1") or None,
     )
 
 
-def _read(response: httpx.Response, deadline: float, timeout_seconds: float) -> bytes:
+def _read(response: httpcore.Response, deadline: float, timeout_seconds: float) -> bytes:
     parts: list[bytes] = []
     size = 0
-    for part in response.iter_bytes():
+    for part in response.iter_stream():
         size += len(part)
         if size > MAX_ANSWER_BYTES:
             raise AgentAnswerUnusable(f"The agent's answer is over {MAX_ANSWER_BYTES} bytes.")
@@ -158,6 +183,6 @@ def _parse(raw: bytes, status: int) -> dict[str, Any]:
         raise AgentAnswerUnusable(f"The agent's answer can't be used: {error}") from None
     if not isinstance(body, dict):
         raise AgentAnswerUnusable("The agent's answer is not a JSON object.")
-    if status == httpx.codes.OK and not isinstance(body.get("output"), dict):
+    if status == HTTPStatus.OK and not isinstance(body.get("output"), dict):
         raise AgentAnswerUnusable("The agent's answer has no output.")
     return body

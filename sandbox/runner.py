@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-import httpx
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import transaction
@@ -15,7 +14,7 @@ from django.utils import timezone
 from ledger import events
 from ledger.errors import InvalidTransition
 from ledger.transitions import transition
-from provisioning.agent_client import new_client
+from provisioning.agent_client import AgentClient
 from provisioning.drivers import get_driver
 from provisioning.drivers.base import DriverError, InstanceState, RuntimeDriver
 from sandbox.enums import SandboxTestStatus, Verdict
@@ -114,7 +113,7 @@ class Run:
             "whoever runs the platform.",
         )
         try:
-            with new_client(connections=4) as client:
+            with AgentClient(connections=4) as client:
                 outcome = self._judged(driver, client)
         except StageFailed as failure:
             outcome = Outcome(SandboxTestStatus.ERRORED, failure.code, failure.message)
@@ -135,11 +134,9 @@ class Run:
                 if self._probes is not None:
                     self._probes.stop()
 
-    def _judged(self, driver: RuntimeDriver, client: httpx.Client) -> Outcome:
+    def _judged(self, driver: RuntimeDriver, client: AgentClient) -> Outcome:
         try:
-            stage = StageBuilder(
-                self._test, driver=driver, client=client, keep_on=self._keep_on
-            ).set_up()
+            stage = StageBuilder(self._test, driver=driver, keep_on=self._keep_on).set_up()
         except StageFailed as failure:
             if failure.code == "interrupted":
                 return self._interrupted()
@@ -158,7 +155,7 @@ class Run:
         return self._play_all(driver, client, stage, probes)
 
     def _play_all(
-        self, driver: RuntimeDriver, client: httpx.Client, stage: Stage, probes: Probes
+        self, driver: RuntimeDriver, client: AgentClient, stage: Stage, probes: Probes
     ) -> Outcome:
         spec = self._test.agent_spec()
         played: list[ScenarioResult] = []

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-import httpx
-
 from provisioning.agent_client import (
     AgentAnswer,
     AgentAnswerUnusable,
     AgentCallError,
+    AgentClient,
     call_capability,
 )
 from registry.spec import Capability
@@ -30,7 +29,7 @@ _MAX_ERROR: Final = 2000
 class Scene:
     """What a scenario is played on."""
 
-    client: httpx.Client
+    client: AgentClient
     stage: Stage
     tail: LogTail
     gauge: MemoryGauge

@@ -26,7 +26,7 @@ from provisioning.drivers.base import (
     RuntimeDriver,
     TransientDriverError,
 )
-from provisioning.health import check
+from provisioning.health import check, new_client
 from provisioning.instances import credentials_document
 from provisioning.stores.errors import StoreError, TransientStoreError
 from provisioning.stores.memory import MemoryStore
@@ -95,14 +95,12 @@ class StageBuilder:
         test: SandboxTest,
         *,
         driver: RuntimeDriver,
-        client: httpx.Client,
         keep_on: Callable[[], bool],
     ) -> None:
         self._test = test
         self._name = instance_name(test.pk)
         self._spec = test.agent_spec()
         self._driver = driver
-        self._client = client
         self._keep_on = keep_on
         self._secrets = AgentSecrets(
             invoke_token=secrets.token_urlsafe(32),
@@ -132,7 +130,8 @@ class StageBuilder:
         self._go_on()
         started = time.perf_counter()
         address = self._start(image, credentials)
-        self._wait_ready(address)
+        with new_client() as client:
+            self._wait_ready(client, address)
         return Stage(
             name=self._name,
             address=address,
@@ -200,10 +199,10 @@ class StageBuilder:
         ):
             return _retried(lambda: self._driver.ensure_instance(request)).address
 
-    def _wait_ready(self, address: str) -> None:
+    def _wait_ready(self, client: httpx.Client, address: str) -> None:
         deadline = time.monotonic() + READY_SECONDS
         look_at = time.monotonic() + _LOOK_SECONDS
-        while not _is_ready(self._client, address):
+        while not _is_ready(client, address):
             now = time.monotonic()
             if now > look_at:
                 look_at = now + _LOOK_SECONDS

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from provisioning.agent_identity import proof_of
+
 
 @dataclass
 class Received:
@@ -47,11 +49,17 @@ class Answer:
 
 
 class Upstream:
-    """Answers every request with `answer` and keeps what it received."""
+    """Answers every request with `answer` and keeps what it received.
+
+    With a `token` it proves itself as the agent that holds it; `proof` is answered instead if set.
+    """
 
     def __init__(self) -> None:
         self.answer = Answer()
+        self.token: str | None = None
+        self.proof: Answer | None = None
         self.received: list[Received] = []
+        self.challenges: list[Received] = []
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -62,16 +70,19 @@ class Upstream:
 
             def _serve(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                upstream.received.append(
-                    Received(
-                        self.command,
-                        self.path,
-                        {name.lower(): value for name, value in self.headers.items()},
-                        self.rfile.read(length),
-                        self.client_address,
-                    )
+                received = Received(
+                    self.command,
+                    self.path,
+                    {name.lower(): value for name, value in self.headers.items()},
+                    self.rfile.read(length),
+                    self.client_address,
                 )
-                answer = upstream.answer
+                if self.path == "/identity" and (upstream.token or upstream.proof):
+                    upstream.challenges.append(received)
+                    answer = upstream.proof or upstream._proof(received)
+                else:
+                    upstream.received.append(received)
+                    answer = upstream.answer
                 time.sleep(answer.delay_seconds)
                 if answer.breaks_off:
                     self.close_connection = True
@@ -101,6 +112,10 @@ class Upstream:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def _proof(self, received: Received) -> Answer:
+        said = proof_of(self.token or "", received.headers["x-agent-challenge"])
+        return Answer.of({"proof": said})
 
     @property
     def url(self) -> str:

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent_runtime.metrics import CONTENT_TYPE
+from provisioning.agent_identity import proof_of
 from tests.agent_runtime.projects import AgentProcess, builtin, make_document, start_agent
 
 if TYPE_CHECKING:
@@ -146,6 +147,27 @@ def test_what_needs_the_token_refuses_without_it(agent: AgentProcess, path: str,
 
 def test_a_call_needs_the_token(agent: AgentProcess) -> None:
     problem(agent.invoke("act", {"do": "echo"}, authorization="Bearer no"), 401, "unauthorized")
+
+
+def test_it_proves_itself_without_saying_its_token(agent: AgentProcess) -> None:
+    challenge = "0a" * 32
+    ask = {"x-agent-challenge": challenge, "authorization": ""}
+    answer = agent.client.get("/identity", headers=ask)
+    assert answer.json() == {"proof": proof_of(TOKEN["invoke_token"], challenge)}
+    assert TOKEN["invoke_token"] not in answer.text
+
+
+@pytest.mark.parametrize("challenge", ["", "0a", "0A" * 32, "0a" * 33, "x" * 64])
+def test_a_challenge_has_one_form(agent: AgentProcess, challenge: str) -> None:
+    answer = agent.client.get("/identity", headers={"x-agent-challenge": challenge})
+    problem(answer, 422, "invalid_input")
+
+
+def test_without_a_token_there_is_no_proof(tmp_path: Path) -> None:
+    with start_agent(tmp_path, document(), {}) as process:
+        process.wait_for("/ready")
+        answer = process.client.get("/identity", headers={"x-agent-challenge": "0a" * 32})
+        problem(answer, 404, "not_found")
 
 
 def test_health_says_who_it_is(agent: AgentProcess) -> None:

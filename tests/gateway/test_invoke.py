@@ -23,26 +23,38 @@ from provisioning.agent_client import MAX_ANSWER_BYTES
 from registry.enums import AgentStatus
 from registry.models import Agent
 from registry.services.agents import create_release, credentials_of, reserve_agent
+from tests.agent_runtime.projects import builtin, make_document, start_agent
 from tests.builders import make_caller, make_organization, make_spec
 from tests.upstream import Answer, Upstream
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from accounts.callers import Caller
 
 pytestmark = pytest.mark.django_db
 
 
-def make_running(caller: Caller, endpoint: str, status: str = AgentStatus.ACTIVE) -> Agent:
+def make_running(
+    caller: Caller, endpoint: str, status: str = AgentStatus.ACTIVE, **changes: Any
+) -> Agent:
     """Make an agent as it is once it was deployed and is served at `endpoint`."""
-    spec = make_spec(
-        policies={"timeouts": {"operation_seconds": 0.1}},
-    )
+    spec = make_spec(policies={"timeouts": {"operation_seconds": 0.1}}, **changes)
     agent = reserve_agent(caller=caller, spec=spec)
     release = create_release(caller=caller, agent=agent, spec=spec, files={"main.py": ""})
     Agent.objects.filter(pk=agent.pk).update(
         status=status, endpoint=endpoint, current_release=release
     )
     agent.refresh_from_db()
+    return agent
+
+
+def make_served(
+    caller: Caller, upstream: Upstream, status: str = AgentStatus.ACTIVE, **changes: Any
+) -> Agent:
+    """Make an agent that `upstream` plays."""
+    agent = make_running(caller, upstream.url, status, **changes)
+    upstream.token = credentials_of(agent).invoke_token
     return agent
 
 
@@ -54,7 +66,7 @@ def operator() -> Caller:
 @pytest.fixture
 def agent(operator: Caller, upstream: Upstream) -> Agent:
     upstream.answer = Answer.of({"output": {"agent_id": "x"}, "request_id": "r", "duration_ms": 1})
-    return make_running(operator, upstream.url)
+    return make_served(operator, upstream)
 
 
 def call(caller: Caller, agent: Agent, **changes: Any) -> InvokeResult:
@@ -115,7 +127,7 @@ def test_only_active_agents_answer(
 
 def test_a_draft_may_be_tried_by_who_may_deploy(operator: Caller, upstream: Upstream) -> None:
     upstream.answer = Answer.of({"output": {}})
-    draft = make_running(operator, upstream.url, AgentStatus.DRAFT)
+    draft = make_served(operator, upstream, AgentStatus.DRAFT)
     assert call(operator, draft, trial=True).output == {}
     approver = make_caller(Role.APPROVER, operator.organization)
     assert isinstance(fail(approver, draft, trial=True), NotAllowed)
@@ -282,6 +294,88 @@ def test_the_log_has_no_inputs_outputs_or_tokens(
     assert "agent invoked" in text
     assert "secret" not in text
     assert credentials_of(agent).invoke_token not in text
+
+
+def test_another_agent_at_the_address_is_sent_nothing(
+    operator: Caller, agent: Agent, upstream: Upstream
+) -> None:
+    # As when the engine gave the address of one container to another's.
+    other = make_running(operator, upstream.url, agent_id="Other")
+    error = fail(operator, other)
+    assert (type(error), error.code) == (Unavailable, "agent_unreachable")
+    assert upstream.received == []
+    sent = repr(upstream.challenges)
+    assert upstream.challenges
+    assert credentials_of(other).invoke_token not in sent
+    assert "describe_agent" not in sent
+
+
+def test_a_connection_of_one_agent_is_not_used_for_another(
+    operator: Caller, agent: Agent, upstream: Upstream
+) -> None:
+    call(operator, agent)
+    other = make_running(operator, upstream.url, agent_id="Other")
+    assert fail(operator, other).code == "agent_unreachable"
+    assert len(upstream.received) == 1
+    assert call(operator, agent).output == {"agent_id": "x"}
+    assert len({sent.peer for sent in upstream.received}) == 1
+
+
+def test_whoever_takes_a_dropped_connections_place_has_to_prove_itself(
+    operator: Caller, agent: Agent, upstream: Upstream
+) -> None:
+    upstream.answer.headers["Connection"] = "close"
+    call(operator, agent)
+    upstream.token = "another-agents-token"
+    assert fail(operator, agent).code == "agent_unreachable"
+    assert len(upstream.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("proof", "code"),
+    [
+        (Answer.of({"proof": "0" * 64}), "agent_unreachable"),
+        (Answer.of({"proof": "é"}), "agent_unreachable"),
+        (Answer.of({"proof": 3}), "agent_unreachable"),
+        (Answer.of([]), "agent_unreachable"),
+        (Answer(body=b"[" * 4000), "agent_unreachable"),
+        (Answer(body=b"<html>"), "agent_unreachable"),
+        (Answer(body=b" " * 10_000), "agent_unreachable"),
+        (Answer.of({"code": "dependency_down"}, 503), "agent_unreachable"),
+        (Answer.of({}, 404), "agent_unreachable"),
+        (Answer(breaks_off=True), "agent_unreachable"),
+        (Answer(delay_seconds=4), "agent_timeout"),
+        (Answer(body=b" " * 4000, drip_seconds=0.01), "agent_unreachable"),
+    ],
+)  # fmt: skip
+def test_what_proves_nothing_is_sent_nothing(
+    operator: Caller, agent: Agent, upstream: Upstream, proof: Answer, code: str
+) -> None:
+    upstream.proof = proof
+    assert fail(operator, agent).code == code
+    assert upstream.received == []
+
+
+def test_a_proof_that_closes_the_connection_is_none(
+    operator: Caller, agent: Agent, upstream: Upstream
+) -> None:
+    upstream.proof = Answer.of({"proof": "0" * 64})
+    upstream.proof.headers["Connection"] = "close"
+    assert fail(operator, agent).code == "agent_unreachable"
+    assert upstream.received == []
+
+
+def test_an_agents_own_runtime_proves_itself(operator: Caller, tmp_path: Path) -> None:
+    agent = make_running(operator, "")
+    document = make_document([builtin("describe_agent", "agent.describe")])
+    token = {"invoke_token": credentials_of(agent).invoke_token}
+    with start_agent(tmp_path, document, token) as process:
+        process.wait_for("/ready")
+        Agent.objects.filter(pk=agent.pk).update(endpoint=f"http://127.0.0.1:{process.port}")
+        agent.refresh_from_db()
+        assert call(operator, agent, payload={}).output["agent_id"] == "WowTest"
+        other = make_running(operator, agent.endpoint, agent_id="Other")
+        assert fail(operator, other).code == "agent_unreachable"
 
 
 def signed_in(caller: Caller) -> APIClient:
