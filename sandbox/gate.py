@@ -1,11 +1,14 @@
 """The deploy gate: a specification may be deployed once its test passed, or was skipped in writing.
 
-It passes when of each scenario name that was asked of this digest the newest result is PASSED, and
-at least one was asked; a test that broke off before its verdict has not passed. A waiver opens it
-too; the reason stays on record.
+It passes when of each scenario that counts the newest result is PASSED, and there is at least one;
+a test that broke off before its verdict has not passed. Who knows which scenarios there are now
+names them; otherwise every name that was ever asked of this digest counts. A waiver opens it too;
+the reason stays on record.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from accounts.callers import Caller
 from accounts.models import Organization
@@ -16,7 +19,7 @@ from sandbox.enums import ACTIVE, Verdict
 from sandbox.models import SandboxTest, ScenarioResult, Waiver
 
 MAX_REASON = 500
-_NAMED = 3
+_NAMED: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +33,20 @@ class GateVerdict:
     """The waiver's reason; empty unless waived."""
     detail: str
     """For people: what stands, and what to do if it does not pass."""
+    failed: tuple[str, ...] = ()
+    """Scenarios whose last run did not pass; empty once it passed."""
 
 
-def gate(*, organization: Organization, digest: str) -> GateVerdict:
-    """Return the gate's verdict on the specification with this digest."""
+def gate(
+    *, organization: Organization, digest: str, names: Collection[str] | None = None
+) -> GateVerdict:
+    """Return the gate's verdict on the specification with this digest.
+
+    ``names`` are the scenarios that exist now: each of them has to have passed, and what else was
+    run before does not count. With ``None`` every name that was ever asked of the digest counts.
+    """
     results = ScenarioResult.objects.filter(test__organization=organization, test__digest=digest)
-    asked = sorted(set(results.values_list("name", flat=True)))
+    asked = sorted(set(results.values_list("name", flat=True) if names is None else names))
     # What was skipped because its test was cancelled says nothing, for or against.
     newest = dict(
         results.exclude(status=Verdict.SKIPPED)
@@ -58,23 +69,56 @@ def gate(*, organization: Organization, digest: str) -> GateVerdict:
         )
     if SandboxTest.objects.of(organization).filter(digest=digest, status__in=ACTIVE).exists():
         detail = "The test is still running. Wait until it has finished."
-    elif not asked:
-        detail = "This configuration has not been tested yet. Run its test scenarios."
+    elif names is None:
+        detail = _not_passed(bad) if asked else _UNTESTED
     else:
-        names = ", ".join(f"“{name}”" for name in bad[:_NAMED])
-        more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-        detail = f"The last run of {names}{more} did not pass. Mend it and run it again."
-    return GateVerdict(passed=False, waived=False, reason="", detail=detail)
+        detail = _what_is_missing(asked, bad, newest)
+    failed = tuple(name for name in bad if newest.get(name) in _FAILED)
+    return GateVerdict(passed=False, waived=False, reason="", detail=detail, failed=failed)
 
 
-def require_gate(*, organization: Organization, digest: str) -> None:
-    """Do nothing if the specification may be deployed.
+_UNTESTED: Final = "This configuration has not been tested yet. Run its test scenarios."
+_FAILED: Final = frozenset({Verdict.FAILED, Verdict.ERROR})
+
+
+def _what_is_missing(asked: list[str], bad: list[str], newest: Mapping[str, str]) -> str:
+    """Return what to do about the scenarios that exist now."""
+    if not asked:
+        return "There is no test scenario. Add one and run it."
+    never = [name for name in bad if name not in newest]
+    if len(never) == len(asked):
+        return _UNTESTED
+    failed = [name for name in bad if name in newest]
+    sentences = [_not_passed(failed)] if failed else []
+    if never:
+        is_one = len(never) == 1
+        sentences.append(
+            f"{_listed(never)} {'has' if is_one else 'have'} not been run yet. "
+            f"Run {'it' if is_one else 'them'}."
+        )
+    return " ".join(sentences)
+
+
+def _not_passed(names: list[str]) -> str:
+    mend = "it and run it" if len(names) == 1 else "them and run them"
+    return f"The last run of {_listed(names)} did not pass. Mend {mend} again."
+
+
+def _listed(names: list[str]) -> str:
+    first = ", ".join(f"“{name}”" for name in names[:_NAMED])
+    return f"{first} and {len(names) - _NAMED} more" if len(names) > _NAMED else first
+
+
+def require_gate(
+    *, organization: Organization, digest: str, names: Collection[str] | None = None
+) -> None:
+    """Do nothing if the specification may be deployed; ``names`` as for ``gate``.
 
     Raises:
         Conflict: ``sandbox_test_required``; the message says what is missing.
 
     """
-    verdict = gate(organization=organization, digest=digest)
+    verdict = gate(organization=organization, digest=digest, names=names)
     if not verdict.passed:
         raise Conflict(
             "sandbox_test_required",

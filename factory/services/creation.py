@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -46,13 +46,15 @@ def create_agent(
     idempotency_key: str | None = None,
     skip_test_reason: str | None = None,
     blueprint: Blueprint | None = None,
+    scenarios: Collection[str] | None = None,
 ) -> tuple[Agent, Deployment]:
     """Make the agent that ``request`` asks for and begin to deploy it, all or nothing.
 
     In order: validate, compile, ask the deploy gate (or skip the test for a written reason),
     render and check the code, take the name, add the first release, begin its deployment. The work
     starts when the transaction commits. The same ``idempotency_key`` with the same request returns
-    what the first one made.
+    what the first one made. ``scenarios`` are the names that the gate goes by, where it is known
+    which scenarios there are.
 
     Raises:
         NotAllowed: the role does not include creating and deploying agents.
@@ -72,7 +74,7 @@ def create_agent(
                 return earlier.agent, earlier
             report = validate(caller=caller, request=request)
             spec = accepted_spec(report)
-            pass_gate(caller, spec.digest, skip_test_reason)
+            pass_gate(caller, spec.digest, skip_test_reason, scenarios)
             agent, deployment = _make(caller, spec)
             _finish(caller, request, spec, agent, blueprint)
             remembered.keep(deployment)
@@ -105,8 +107,15 @@ def accepted_spec(report: Report) -> AgentSpec:
     raise report.as_error()
 
 
-def pass_gate(caller: Caller, digest: str, skip_test_reason: str | None) -> None:
+def pass_gate(
+    caller: Caller,
+    digest: str,
+    skip_test_reason: str | None,
+    scenarios: Collection[str] | None = None,
+) -> None:
     """Do nothing if the specification may be deployed; skip its test if there is a reason to.
+
+    ``scenarios`` are the names that count; ``None``: all that were ever asked of the digest.
 
     Raises:
         Conflict: ``sandbox_test_required``.
@@ -114,9 +123,11 @@ def pass_gate(caller: Caller, digest: str, skip_test_reason: str | None) -> None
 
     """
     organization = caller.organization
-    if skip_test_reason is not None and not gate(organization=organization, digest=digest).passed:
-        waive(caller=caller, digest=digest, reason=skip_test_reason)
-    require_gate(organization=organization, digest=digest)
+    if skip_test_reason is not None:
+        verdict = gate(organization=organization, digest=digest, names=scenarios)
+        if not verdict.passed:
+            waive(caller=caller, digest=digest, reason=skip_test_reason)
+    require_gate(organization=organization, digest=digest, names=scenarios)
 
 
 def _make(caller: Caller, spec: AgentSpec) -> tuple[Agent, Deployment]:

@@ -1,5 +1,6 @@
 """The one call at the end of the wizard."""
 
+from collections.abc import Collection
 from typing import Final
 
 from accounts.callers import Caller
@@ -13,11 +14,13 @@ ATTEMPT: Final = "attempt"
 """In a draft's extra data: how often it was opened again after its deployment failed."""
 
 
-def deploy_draft(*, caller: Caller, draft: Blueprint, composition: Composition) -> Deployment:
+def deploy_draft(
+    *, caller: Caller, draft: Blueprint, composition: Composition, scenarios: Collection[str]
+) -> Deployment:
     """Create and deploy the agent of a complete draft, once.
 
     Pressing the button twice, or from two tabs, makes one agent: the key is made of the draft and
-    of what it asks for.
+    of what it asks for. ``scenarios`` are the names of the test's scenarios as they are now.
 
     Raises:
         DomainError: as ``create_agent``.
@@ -33,5 +36,6 @@ def deploy_draft(*, caller: Caller, draft: Blueprint, composition: Composition) 
         request=composition.request,
         idempotency_key=f"wizard-{draft.pk}-{attempt}-{composition.spec.digest}",
         blueprint=draft,
+        scenarios=scenarios,
     )
     return deployment

@@ -1,6 +1,6 @@
 """What each step shows beside its form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -221,8 +221,13 @@ def _resources(form: StepForm) -> Resources | None:
 # --- Step 6 -----------------------------------------------------------------------------------
 
 
-def review_page(caller: Caller, composition: Composition, draft: Blueprint) -> dict[str, Any]:
-    """Return the whole agent to read: specification, files, findings, cost, what will be made."""
+def review_page(
+    caller: Caller, composition: Composition, draft: Blueprint, scenarios: Collection[str]
+) -> dict[str, Any]:
+    """Return the whole agent to read: specification, files, findings, cost, what will be made.
+
+    ``scenarios`` are the names of the test's scenarios as they are now.
+    """
     context: dict[str, Any] = {"spec": composition.spec, "findings": []}
     if composition.error is not None:
         context["problems"] = located(composition.error, draft)
@@ -232,7 +237,7 @@ def review_page(caller: Caller, composition: Composition, draft: Blueprint) -> d
     report = validate_spec(caller=caller, spec=spec)
     context["findings"] = [located_finding(finding, draft) for finding in report.findings]
     context["valid"] = report.valid
-    context["gate"] = gate(organization=caller.organization, digest=spec.digest)
+    context["gate"] = gate(organization=caller.organization, digest=spec.digest, names=scenarios)
     context["infrastructure"] = infrastructure(spec)
     try:
         context["cost"] = estimate(tier=spec.tier, resources=spec.resources)

@@ -54,6 +54,13 @@ def offered(
     return found
 
 
+def scenario_names(
+    composition: Composition, form: StepForm, context: StepContext
+) -> tuple[str, ...]:
+    """Return the names that the deploy gate goes by: of the scenarios that there are now."""
+    return tuple(scenario.name for scenario, _ in offered(composition, form, context))
+
+
 def test_page(
     caller: Caller, composition: Composition, form: StepForm, context: StepContext
 ) -> dict[str, Any]:
@@ -67,16 +74,18 @@ def test_page(
         .prefetch_related("results")[:_NEWEST_TESTS]
     )
     newest = _newest_results(tests)
+    scenarios = offered(composition, form, context)
+    names = [scenario.name for scenario, _ in scenarios]
     running = next((test for test in tests if test.status in ACTIVE), None)
     return {
         "spec": spec,
         "rows": [
             ScenarioRow(scenario, newest.get(scenario.name), is_own, position)
-            for position, (scenario, is_own) in enumerate(offered(composition, form, context))
+            for position, (scenario, is_own) in enumerate(scenarios)
         ],
         "running": running,
         "latest": tests[0] if tests else None,
-        "gate": gate(organization=caller.organization, digest=spec.digest),
+        "gate": gate(organization=caller.organization, digest=spec.digest, names=names),
         "capability_names": [capability.name for capability in spec.capabilities],
     }
 

@@ -223,7 +223,9 @@ class AgentWizardView(PortalMixin, DraftMixin, NamedUrlSessionWizardView):  # ty
                 testing.test_page(self.caller, self.compose(), form, self.step_context())
             )
         elif current == steps.REVIEW:
-            context.update(pages.review_page(self.caller, self.compose(), self.draft))
+            composition = self.compose()
+            names = self._scenario_names(composition)
+            context.update(pages.review_page(self.caller, composition, self.draft, names))
         return context
 
     # --- Buttons ------------------------------------------------------------------------------
@@ -311,14 +313,22 @@ class AgentWizardView(PortalMixin, DraftMixin, NamedUrlSessionWizardView):  # ty
         barrier = self._barrier(steps.REVIEW)
         if barrier is not None:
             return redirect(f"{self.get_step_url(barrier)}?check=1")
+        composition = self.compose()
         try:
             deployment = deploy_draft(
-                caller=self.caller, draft=self.draft, composition=self.compose()
+                caller=self.caller,
+                draft=self.draft,
+                composition=composition,
+                scenarios=self._scenario_names(composition),
             )
         except DomainError as error:
             form.add_error(None, error.message)
             return self._shown(form, problems=pages.located(error, self.draft))
         return redirect("deployment", deployment_id=deployment.id)
+
+    def _scenario_names(self, composition: Composition) -> tuple[str, ...]:
+        form = self.kept_form(steps.TEST)
+        return testing.scenario_names(composition, form, self.step_context())
 
     # --- The draft ----------------------------------------------------------------------------
 

@@ -1,0 +1,208 @@
+"""Each step's fields, errors and rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registry.models import Secret
+from tests.factory.walking import (
+    draft_of,
+    draft_path,
+    fill_basics,
+    step_of,
+    use_template,
+)
+
+if TYPE_CHECKING:
+    from accounts.callers import Caller
+    from tests.pages import Visitor
+
+pytestmark = pytest.mark.django_db
+
+
+# --- Each step's errors ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("name", "", "This field is required."),
+        ("name", "x" * 101, "at most 100 characters"),
+        ("agent_id", "9 lives", "Begin with a letter"),
+        ("agent_id", "ab", "3 to 64"),
+        ("description", "x" * 201, "at most 200 characters"),
+        ("tier", "9", "Select a valid choice"),
+        ("tags", "y" * 41, "at most 40 characters"),
+        ("languages", "english please", "Give a language code"),
+        ("goal", "g" * 2001, "at most 2000 characters"),
+    ],
+)
+def test_basics_say_what_is_wrong_beside_the_field(
+    visitor: Visitor, field: str, value: str, sentence: str
+) -> None:
+    fill_basics(use_template(visitor), **{field: value})
+    assert (visitor.status, step_of(visitor)) == (200, "basics")
+    errors = " ".join(visitor.context["form"].errors[field])
+    assert sentence in errors
+    assert "aria-invalid" in visitor.html or field == "tier"
+
+
+@pytest.mark.parametrize("name", ['Quote " Agent', "Line\nbreak", "{{ braces }}", "Emoji 🤖 Agent"])
+def test_a_hostile_name_is_shown_and_stays_data(visitor: Visitor, name: str) -> None:
+    fill_basics(use_template(visitor), name=name)
+    assert visitor.status == 200
+    assert step_of(visitor) in ("basics", "capabilities")
+
+
+@pytest.mark.parametrize(
+    ("typed", "where", "sentence"),
+    [
+        ({"name": "Not A Name"}, "name", "small letters"),
+        ({"name": "retrieve_context"}, "name", "twice"),
+        ({"input_schema": "[1]"}, "input_schema", "Write an object"),
+        ({"input_schema": '{"a": "colour"}'}, "input_schema", "is not a type"),
+        ({"output_schema": '{"type": "object", "required": 3}'}, "output_schema", "valid JSON Sch"),
+        ({"input_schema": "[" * 90_000}, "input_schema", "less deep"),
+        ({"timeout_seconds": "0"}, "timeout_seconds", "greater than or equal to 0.1"),
+        ({"timeout_seconds": "601"}, "timeout_seconds", "less than or equal to 600"),
+        ({"kind": "http"}, "url", "Give the address"),
+        ({"kind": "builtin", "operation": ""}, "operation", "Choose what the runtime does"),
+        ({"kind": "http", "url": "ftp://x"}, "url", "http"),
+        ({"examples": '[{"input": 1}]'}, "examples", ""),
+    ],
+)
+def test_a_capability_says_what_is_wrong(
+    visitor: Visitor, typed: dict[str, str], where: str, sentence: str
+) -> None:
+    fill_basics(use_template(visitor))
+    visitor.press("next", {f"capabilities-skills-3-{key}": value for key, value in typed.items()})
+    assert (visitor.status, step_of(visitor)) == (200, "capabilities")
+    skills = visitor.context["form"].skills
+    found = str(skills.forms[3].errors.get(where, "")) + str(skills.non_form_errors())
+    assert sentence in found
+    assert found
+    assert "Needs attention" in visitor.html or "twice" in visitor.html
+
+
+def test_without_capabilities_there_is_no_agent(visitor: Visitor) -> None:
+    fill_basics(use_template(visitor))
+    for _ in range(4):
+        visitor.press("skills-remove:0")
+    assert "No capabilities yet" in visitor.html
+    visitor.press("next")
+    assert "Add at least one capability." in visitor.html
+
+
+def test_a_required_capability_is_asked_for(visitor: Visitor) -> None:
+    fill_basics(use_template(visitor))
+    visitor.press("skills-remove:0").press("next")
+    assert "store_context" in str(visitor.context["form"].non_field_errors())
+    visitor.press("skills-add:store_context").press("next")
+    assert step_of(visitor) == "resources"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cpu_cores", "0.4"), ("cpu_cores", "4.1"), ("cpu_cores", "many"), ("memory_mb", "511"),
+        ("memory_mb", "8193"), ("storage_gb", "0"), ("storage_gb", "101"),
+        ("max_concurrency", "51"), ("priority", "URGENT"), ("max_attempts", "11"),
+        ("operation_seconds", "601"), ("workflow_seconds", "0"), ("rate_limit_per_minute", "0"),
+        ("environment", "NO_EQUALS_SIGN"), ("environment", "lower=1"),
+        ("environment", "API_TOKEN=abc"), ("packages", "https://example.com/x.whl"),
+    ],
+)  # fmt: skip
+def test_resources_outside_their_bounds_are_said_beside_the_field(
+    visitor: Visitor, field: str, value: str
+) -> None:
+    fill_basics(use_template(visitor)).press("next")
+    visitor.press("next", {f"resources-{field}": value})
+    assert (visitor.status, step_of(visitor)) == (200, "resources")
+    assert visitor.context["form"].errors[field]
+
+
+def test_environment_and_packages_reach_the_specification(visitor: Visitor) -> None:
+    fill_basics(use_template(visitor)).press("next")
+    visitor.press(
+        "next",
+        {
+            "resources-environment": "LOG_LEVEL=debug\nMODE = a=b",
+            "resources-packages": "python-dateutil==2.9.0",
+        },
+    )
+    spec = visitor.context["spec"]
+    assert [(item.name, item.value) for item in spec.environment] == [
+        ("LOG_LEVEL", "debug"),
+        ("MODE", "a=b"),
+    ]
+    assert spec.packages == ("python-dateutil==2.9.0",)
+
+
+# --- Rows -----------------------------------------------------------------------------------------
+
+
+def test_capabilities_move_up_and_down(visitor: Visitor) -> None:
+    fill_basics(use_template(visitor))
+
+    def names() -> list[str]:
+        return [form["name"].value() for form in visitor.context["form"].skills.forms]
+
+    before = names()
+    visitor.press("skills-down:0")
+    assert names() == [before[1], before[0], *before[2:]]
+    visitor.press("skills-up:3")
+    assert names()[2] == before[3]
+    visitor.press("skills-remove:1")
+    assert before[0] not in names()
+
+
+def test_nonsense_in_a_button_changes_nothing(visitor: Visitor) -> None:
+    fill_basics(use_template(visitor))
+    fields = visitor.form()["fields"]
+    for button in ("skills-remove:99", "skills-up:-1", "skills-down:²", "skills-spin:0", "x" * 900):
+        response = visitor.client.post(visitor.path, {**fields, "do": button}, follow=True)
+        assert response.status_code == 200
+    visitor.open(draft_path("capabilities"))
+    assert len(visitor.context["form"].skills.forms) == 4
+
+
+def test_tools_are_added_tested_and_removed(visitor: Visitor) -> None:
+    fill_basics(use_template(visitor))
+    visitor.press("tools-add", {"add_tool": "http-api"})
+    slugs = [form["tool"].value() for form in visitor.context["form"].tools.forms]
+    assert slugs[-1] == "http-api"
+    place = len(slugs) - 1
+    visitor.press(f"tools-test:{place}")
+    assert "also needs: base_url" in visitor.html
+    visitor.press("next", {f"capabilities-tools-{place}-param_base_url": "not an address"})
+    assert "begins with https://" in str(visitor.context["form"].tools.forms[place].errors)
+    visitor.press(f"tools-remove:{place}").press("next")
+    assert step_of(visitor) == "resources"
+
+
+def test_the_platforms_redis_is_connected_for_real(visitor: Visitor) -> None:
+    fill_basics(use_template(visitor)).press("tools-test:0")
+    check = visitor.context["tool_rows"][0]["check"]
+    assert check["ok"] is True
+    assert "Connected" in visitor.html
+
+
+def test_a_secret_is_kept_by_name_and_its_value_nowhere_else(
+    visitor: Visitor, caller: Caller
+) -> None:
+    fill_basics(use_template(visitor))
+    visitor.press("secret-add", {"secret_name": "emb-key", "secret_value": "canary-7141"})
+    assert Secret.objects.get().organization == caller.organization
+    assert "canary-7141" not in visitor.html
+    assert "canary-7141" not in str(draft_of(visitor).wizard_state)
+    assert '<option value="emb-key">' in visitor.html
+
+
+def test_a_secret_without_a_name_is_refused_in_words(visitor: Visitor) -> None:
+    fill_basics(use_template(visitor))
+    visitor.press("secret-add", {"secret_name": "", "secret_value": "canary-7142"})
+    assert not Secret.objects.exists()
+    assert 'class="notice bad"' in visitor.html
+    assert "canary-7142" not in visitor.html

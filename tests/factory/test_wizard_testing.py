@@ -1,0 +1,186 @@
+"""Step 5, the deploy gate and the deployment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from django.urls import reverse
+
+from factory.models import Tier
+from factory.services.creation import pass_gate
+from ledger.errors import Conflict
+from provisioning.models import Deployment
+from registry.models import Agent
+from sandbox.models import SandboxTest, Waiver
+from tests.factory.walking import (
+    at_review,
+    at_test_step,
+    draft_of,
+    draft_path,
+    step_of,
+)
+
+if TYPE_CHECKING:
+    from accounts.callers import Caller
+    from sandbox.services import GateVerdict
+    from tests.pages import Visitor
+
+pytestmark = pytest.mark.django_db
+
+
+# --- The test step --------------------------------------------------------------------------------
+
+
+def test_run_all_starts_one_test_with_every_scenario(visitor: Visitor) -> None:
+    at_test_step(visitor).press("run-all")
+    test = SandboxTest.objects.get()
+    names = list(test.results.values_list("name", flat=True))
+    assert names[:3] == ["Store Context", "Retrieve Context", "Search Context"]
+    panel = visitor.client.get(reverse("wizard-live", args=[draft_of(visitor).pk, "panel"]))
+    assert f'data-test="{test.pk}"' in panel.content.decode()
+    visitor.press("stop")
+    test.refresh_from_db()
+    assert test.status == "cancelled"
+
+
+def test_one_scenario_is_run_by_its_name(visitor: Visitor) -> None:
+    at_test_step(visitor).press("run:Search Context")
+    assert list(SandboxTest.objects.get().results.values_list("name", flat=True)) == [
+        "Search Context"
+    ]
+
+
+def test_an_own_scenario_is_kept_and_run(visitor: Visitor) -> None:
+    at_test_step(visitor).press("scenarios-add")
+    row = "test-scenarios-0-"
+    typed = {
+        f"{row}name": "My own",
+        f"{row}capability": "store_context",
+        f"{row}input": '{"customer_id": "c-1", "text": "hello"}',
+        f"{row}expected_output": '{"status": "stored"}',
+    }
+    visitor.press("save", typed).press("run:My own")
+    result = SandboxTest.objects.get().results.get()
+    assert (result.name, result.capability) == ("My own", "store_context")
+    assert result.expected_output == {"status": "stored"}
+    visitor.press("stop").press("scenarios-remove:0")
+    assert "run:My own" not in visitor.html
+
+
+def test_an_own_scenario_with_broken_json_is_said_and_not_run(visitor: Visitor) -> None:
+    at_test_step(visitor).press("scenarios-add")
+    visitor.press("next", {"test-scenarios-0-name": "Broken", "test-scenarios-0-input": "{broken"})
+    assert step_of(visitor) == "test"
+    assert "not valid JSON" in visitor.html
+
+
+def test_skipping_needs_a_reason(visitor: Visitor) -> None:
+    at_test_step(visitor).press("skip")
+    assert 'class="notice bad"' in visitor.html
+    assert not Waiver.objects.exists()
+
+
+def test_an_untested_agent_is_not_deployed(visitor: Visitor) -> None:
+    at_test_step(visitor).press("next")
+    assert step_of(visitor) == "review"
+    visitor.press("next")
+    assert step_of(visitor) == "review"
+    assert "test" in str(visitor.context["form"].non_field_errors())
+    assert not Agent.objects.exists()
+
+
+# --- The deploy gate --------------------------------------------------------------------------
+
+
+OWN = "test-scenarios-0-"
+
+
+def add_own(visitor: Visitor, name: str = "My own") -> Visitor:
+    typed = {
+        f"{OWN}name": name,
+        f"{OWN}capability": "store_context",
+        f"{OWN}input": '{"customer_id": "c-1", "text": "hello"}',
+    }
+    return visitor.press("scenarios-add").press("save", typed)
+
+
+def judge(visitor: Visitor, **verdicts: str) -> None:
+    """Let a test end with ``verdicts`` by scenario name; what is not named passed."""
+    visitor.press("run-all")
+    test = SandboxTest.objects.latest("created_at")
+    for result in test.results.all():
+        result.status = verdicts.get(result.name.replace(" ", "_"), "PASSED")
+        result.save()
+    SandboxTest.objects.filter(pk=test.pk).update(status="failed" if verdicts else "passed")
+    visitor.open(draft_path("test"))
+
+
+def review_gate(visitor: Visitor) -> GateVerdict:
+    found: GateVerdict = visitor.open(draft_path("review")).context["gate"]
+    return found
+
+
+def test_a_failed_scenario_that_was_removed_does_not_keep_the_gate_closed(
+    visitor: Visitor, caller: Caller
+) -> None:
+    judge(add_own(at_test_step(visitor)), My_own="FAILED")
+    closed = visitor.context["gate"]
+    assert (closed.passed, closed.failed) == (False, ("My own",))
+    assert review_gate(visitor) == closed
+    visitor.press("next")
+    assert closed.detail in visitor.html
+    assert not Agent.objects.exists()
+
+    visitor.open(draft_path("test")).press("scenarios-remove:0")
+    assert visitor.context["gate"].passed
+    assert review_gate(visitor).passed
+    visitor.press("next")
+    assert Agent.objects.of(caller.organization).count() == 1
+
+
+def test_a_scenario_that_was_added_and_not_run_closes_the_gate(visitor: Visitor) -> None:
+    judge(at_test_step(visitor))
+    assert visitor.context["gate"].passed
+    add_own(visitor, "One more")
+    closed = visitor.context["gate"]
+    assert (closed.passed, closed.failed) == (False, ())
+    assert closed.detail == "“One more” has not been run yet. Run it."
+    assert review_gate(visitor) == closed
+    visitor.press("next")
+    assert closed.detail in visitor.html
+    assert not Agent.objects.exists()
+
+
+def test_the_api_judges_every_scenario_that_was_ever_run(visitor: Visitor, caller: Caller) -> None:
+    judge(add_own(at_test_step(visitor)), My_own="FAILED")
+    visitor.press("scenarios-remove:0")
+    digest = visitor.context["spec"].digest
+    pass_gate(caller, digest, None, ["Store Context"])
+    with pytest.raises(Conflict, match="“My own” did not pass"):
+        pass_gate(caller, digest, None)
+    pass_gate(caller, digest, "Known, and removed in the wizard.")
+    assert Waiver.objects.get().digest == digest
+
+
+# --- Deploying ------------------------------------------------------------------------------------
+
+
+def test_pressing_deploy_twice_makes_one_agent(visitor: Visitor) -> None:
+    at_review(visitor)
+    path, fields = visitor.path, visitor.form()["fields"]
+    first = visitor.client.post(path, {**fields, "do": "next"})
+    again = visitor.client.post(path, {**fields, "do": "next"})
+    assert (first.status_code, again.status_code) == (302, 302)
+    assert Agent.objects.count() == Deployment.objects.count() == 1
+    assert again.headers["Location"] == reverse("agent", args=["WowCustomerContext"])
+    assert visitor.open(path).path == reverse("agent", args=["WowCustomerContext"])
+
+
+def test_a_full_tier_says_who_can_raise_it(visitor: Visitor) -> None:
+    at_review(visitor)
+    Tier.objects.filter(number=3).update(quota=0)
+    visitor.press("next")
+    assert step_of(visitor) == "review"
+    assert "admin" in str(visitor.context["form"].non_field_errors())
+    assert not Agent.objects.exists()
