@@ -5,9 +5,9 @@ from typing import Any
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm, SetPasswordForm
 from django.core.exceptions import ValidationError
-from redis.exceptions import ConnectionError as RedisConnectionError
 from unfold.forms import AuthenticationForm as UnfoldAuthenticationForm
 
+from accounts.outages import OUTAGES
 from accounts.throttles import seconds_to_wait
 
 
@@ -19,7 +19,7 @@ class _SlowedDown(AuthenticationForm):
         if self.request is not None:
             try:
                 wait = seconds_to_wait(self.request)
-            except RedisConnectionError:
+            except OUTAGES:
                 # Unlimited guessing would be worse than waiting for the counter to come back.
                 raise ValidationError(
                     "Signing in is not possible right now. Try again soon.", code="unavailable"

@@ -5,16 +5,15 @@ from typing import Any, ClassVar
 import structlog
 from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
-from django.db import DataError, OperationalError
+from django.db import DataError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
-from django.template.loader import render_to_string
 from django.views import View
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from accounts.callers import Caller, caller_of
+from accounts.outages import OUTAGES, outage_response
 from accounts.roles import Action
-from ledger.errors import DomainError, InvalidInput, Unavailable
+from ledger.errors import DomainError, InvalidInput
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +47,9 @@ class PortalMixin(LoginRequiredMixin, View):
                     "invalid_input", "A value has characters that can't be stored. Remove them."
                 ),
             )
-        except (OperationalError, RedisConnectionError) as error:
+        except OUTAGES as error:
             log.exception("a backing service does not answer", error=str(error))
-            return _unavailable()
+            return outage_response(request)
 
     def handle_domain_error(self, request: HttpRequest, error: DomainError) -> HttpResponse:
         """Return the page for an error that the view itself did not handle."""
@@ -59,10 +58,3 @@ class PortalMixin(LoginRequiredMixin, View):
     def say(self, error: DomainError) -> None:
         """Show the error at the top of the next page."""
         messages.error(self.request, error.message)
-
-
-def _unavailable() -> HttpResponse:
-    # Without the request: who is signed in and what they may see would have to be looked up.
-    error = Unavailable("unavailable", "The database or queue does not answer. Try again soon.")
-    page = render_to_string("factory/problem.html", {"error": error})
-    return HttpResponse(page, status=error.status)

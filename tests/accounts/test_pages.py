@@ -251,4 +251,4 @@ def test_a_part_that_does_not_answer_is_answered_with_a_page(
 
     assert isinstance(answer, HttpResponse)
     assert answer.status_code == 503
-    assert b"The database or queue does not answer. Try again soon." in answer.content
+    assert b"database or its queue does not answer" in answer.content
