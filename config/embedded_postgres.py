@@ -17,18 +17,15 @@ from config.embedded_process import (
     Account,
     StartupError,
     account_for,
-    end_remembered,
     give_folder,
     is_root,
     last_words,
     remember,
     spawn,
-    stop,
-    wait_until,
 )
+from config.embedded_server import EmbeddedServer
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Mapping, Sequence
 
     import psycopg
@@ -44,7 +41,6 @@ AGENTS_ADMIN_ROLE = "factory_agents_admin"
 # An account without a name and of no other use, so that no other program shares it.
 POSTGRES_UID = 60_900
 _MAJOR = "18"
-_READY_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 
 # Small: one person's machine, and agents that each hold a connection or two.
@@ -79,13 +75,20 @@ def find_binaries() -> Path:
     return Path(package.origin).parent / f"pginstall{_MAJOR}" / "bin"
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """One PostgreSQL server with its data in `folder.path/postgres`.
 
     It listens on loopback and on `addresses`, takes scram passwords only, and lets other hosts
     than this one into the database of the agents' memory only. `settings` are PostgreSQL's own,
-    over the defaults here.
+    over the defaults here. A stop in a hurry makes it recover from its log at the next start.
     """
+
+    name = "postgres"
+    title = "The embedded PostgreSQL"
+    stopping = (signal.SIGINT, _STOP_SECONDS)
+    hurried = (signal.SIGQUIT, _STOP_SECONDS)
+    fatal_words = ("PANIC:", "FATAL:", "could not")
+    advice = "restore that from a backup or choose another DATA_DIR"
 
     def __init__(
         self,
@@ -94,13 +97,9 @@ class EmbeddedPostgres:
         addresses: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        self._folder = folder
-        self._home = folder.path / "postgres"
+        super().__init__(folder, addresses=addresses)
         self._data = self._home / "data"
-        self._addresses = (LOOPBACK, *addresses)
         self._settings = {**_SETTINGS, **(settings or {})}
-        self._log = folder.log("postgres")
-        self._pid_file = folder.processes / "postgres"
         if self._data.exists() and not folder.has_secret(SUPERUSER):
             raise StartupError(
                 f"{folder.secrets / SUPERUSER} is missing although {self._data} has data: restore "
@@ -110,16 +109,10 @@ class EmbeddedPostgres:
             name: folder.secret(name) for name in (SUPERUSER, PLATFORM_ROLE, AGENTS_ADMIN_ROLE)
         }
         self._account: Account | None = None
-        self.port = 0
-        self.process: subprocess.Popen[bytes] | None = None
 
     def url(self, role: str, database: str) -> str:
         """Return the address of `database` for one of this server's own roles."""
         return f"postgresql://{role}:{self._passwords[role]}@{LOOPBACK}:{self.port}/{database}"
-
-    def listen_on(self, addresses: Sequence[str]) -> None:
-        """Listen on loopback and on `addresses` from the next start on."""
-        self._addresses = (LOOPBACK, *addresses)
 
     def begin(self) -> None:
         """Make the data folder when missing and start the process; `wait_ready` must follow."""
@@ -135,56 +128,27 @@ class EmbeddedPostgres:
         write_private(self._data / "pg_hba.conf", self._access_rules())
         give_folder(self._home, self._account)
         options = [f"--{name}={value}" for name, value in self._settings.items()]
-        with self._log.open("ab") as log:
-            self.process = spawn(
-                [
-                    str(binaries / "postgres"),
-                    "-D",
-                    str(self._data),
-                    "-p",
-                    str(self.port),
-                    f"--listen_addresses={','.join(self._addresses)}",
-                    *options,
-                ],
-                folder=self._folder.path,
-                log=log,
-                environment={"PATH": os.defpath, "LC_ALL": "C"},
-                account=self._account,
-                death_signal=signal.SIGINT,
-            )
-        remember(self._pid_file, self.process.pid)
+        self._spawn(
+            [
+                str(binaries / "postgres"),
+                "-D",
+                str(self._data),
+                "-p",
+                str(self.port),
+                f"--listen_addresses={','.join(self._addresses)}",
+                *options,
+            ],
+            environment={"PATH": os.defpath, "LC_ALL": "C"},
+            account=self._account,
+        )
 
     def wait_ready(self) -> None:
         """Return when the server takes connections and both databases stand.
 
         Raises StartupError.
         """
-        process = self.process
-        if process is None:
-            raise StartupError("The embedded PostgreSQL was not started.")
-        ready = wait_until(
-            lambda: self._says_ready() or process.poll() is not None, seconds=_READY_SECONDS
-        )
-        if not ready or process.poll() is not None:
-            self.stop()
-            raise self._failure(last_words(self._log, "PANIC:", "FATAL:", "could not"))
+        super().wait_ready()
         self._set_up()
-
-    def start(self) -> None:
-        """Start, and return when it takes connections."""
-        self.begin()
-        self.wait_ready()
-
-    def stop(self, *, hurry: bool = False) -> None:
-        """Stop it, clients disconnected, within seconds. Stopped is success.
-
-        With `hurry` it stops at once and recovers from its log at the next start.
-        """
-        if self.process is not None:
-            first = signal.SIGQUIT if hurry else signal.SIGINT
-            stop(self.process, first=first, seconds=_STOP_SECONDS)
-            self.process = None
-        self._pid_file.unlink(missing_ok=True)
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
         """Connect as the superuser, each statement a transaction of its own."""
@@ -245,13 +209,6 @@ class EmbeddedPostgres:
                 "with the version that made it and load the dump into a new DATA_DIR."
             )
 
-    def _failure(self, words: str) -> StartupError:
-        return StartupError(
-            f"The embedded PostgreSQL did not start ({words or 'it said nothing'}): see "
-            f"{self._log}; its data is in {self._home}, restore that from a backup or choose "
-            "another DATA_DIR."
-        )
-
     def _end_earlier(self) -> None:
         """End a server that an earlier, killed start left, and take its pid file away."""
         file = self._data / "postmaster.pid"
@@ -262,11 +219,11 @@ class EmbeddedPostgres:
             runs_here = False
         if runs_here:
             remember(self._pid_file, pid)
-        end_remembered(self._pid_file, first=signal.SIGINT, seconds=_STOP_SECONDS)
+        super()._end_earlier()
         # The number in it may be another program's by now, which would make the server refuse.
         file.unlink(missing_ok=True)
 
-    def _says_ready(self) -> bool:
+    def _is_ready(self) -> bool:
         # The line that pg_ctl waits for too: src/include/utils/pidfile.h, LOCK_FILE_LINE_PM_STATUS.
         with suppress(OSError, IndexError):
             lines = (self._data / "postmaster.pid").read_text().splitlines()
