@@ -117,7 +117,7 @@ class Invoker:
                     f"It took longer than {capability.timeout:g} s: send less, or raise the "
                     "capability's timeout.",
                 ) from None
-            log.error("capability code failed", **describe_failure(error, texts))  # noqa: TRY400
+            log.error("capability code failed", **describe_failure(error, texts))  # noqa: TRY400 - a traceback could hold what was sent
             raise Problem(
                 Code.INTERNAL_ERROR,
                 f"The capability's code failed: look for request {request_id} in the log.",
