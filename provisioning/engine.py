@@ -29,6 +29,7 @@ from provisioning.leases import LEASE, Lease
 from provisioning.models import Deployment, DeploymentStep
 from provisioning.steps.base import EXPECTED, TRANSIENT, Step, StepContext, StepOutcome
 from provisioning.steps.registry import STEPS_BY_NAME
+from provisioning.turns import wait_until_cleared
 
 log = structlog.get_logger(__name__)
 
@@ -111,6 +112,7 @@ def run_step(deployment_id: UUID, name: str) -> bool:
 
 def _work(claim: _Claim, ctx: StepContext) -> StepOutcome:
     if not ctx.intent:
+        wait_until_cleared(claim.deployment.agent_id)
         # Only the first attempt can tell what was there before.
         ctx.intent = claim.definition.plan(ctx)
         _write_intent(claim, ctx.intent)

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
@@ -28,7 +27,7 @@ from provisioning.steps.build_image import build_request
 from provisioning.steps.create_container import instance_request
 from provisioning.stores import memory, queues
 from provisioning.stores.errors import StoreError
-from provisioning.turns import one_at_a_time
+from provisioning.turns import clearing, one_at_a_time
 from registry.enums import Health
 from registry.models import Agent
 from registry.services.agents import credentials_of, record_health, register_agent
@@ -82,8 +81,8 @@ def remove_orphans() -> None:
     """Remove everything made for deployments that no deployment owns any more.
 
     A deployment's row is there before anything is made for it, so what has no owner now never gets
-    one, except what is named after the agent alone: its row is locked while that is decided. What
-    sandbox tests made is theirs to remove.
+    one, except what is named after the agent alone: a deployment of it that begins now waits until
+    that is gone. What sandbox tests made is theirs to remove.
     """
     for driver in _drivers():
         try:
@@ -168,9 +167,11 @@ def _remove_if_orphan(driver: RuntimeDriver, resource: OwnedResource) -> None:
         return
     if resource.kind == "image":
         agent = _agent_labelled(resource.labels.get(f"{LABEL_PREFIX}agent", ""))
-        with transaction.atomic():
-            holders = _lock_and_list_holders(agent) if agent else []
-            if all(holder.image_tag != resource.name for holder in holders):
+        if agent is None:
+            _remove_owned(driver, resource)
+            return
+        with clearing(agent.pk) as mine:
+            if mine and all(holder.image_tag != resource.name for holder in _holders(agent)):
                 _remove_owned(driver, resource)
         return
     owner = _uuid(resource.labels.get(f"{LABEL_PREFIX}deployment", ""))
@@ -189,16 +190,14 @@ def _remove_stores(keys: Iterable[str], remove: Callable[[str], None], kind: str
         if agent is None:
             # Of a sandbox test.
             continue
-        with transaction.atomic():
-            if not _lock_and_list_holders(agent):
+        with clearing(agent.pk) as mine:
+            if mine and not _holders(agent).exists():
                 log.warning("removed what nobody owns", kind=kind, name=key)
                 remove(key)
 
 
-def _lock_and_list_holders(agent: Agent) -> list[Deployment]:
-    """Hold the agent's row, so that no deployment of it begins, and return those that hold it."""
-    Agent.objects.select_for_update().get(pk=agent.pk)
-    return list(Deployment.objects.holding().filter(agent=agent).select_related("agent", "release"))
+def _holders(agent: Agent) -> QuerySet[Deployment]:
+    return Deployment.objects.holding().filter(agent=agent).select_related("agent", "release")
 
 
 def _agent_labelled(text: str) -> Agent | None:

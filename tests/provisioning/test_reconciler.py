@@ -14,11 +14,11 @@ from django.db import connection
 from django.utils import timezone
 
 from ledger.transitions import transition
-from provisioning import engine, reconciler, tasks, upkeep
+from provisioning import engine, reconciler, tasks, turns, upkeep
 from provisioning.drivers.base import InstanceState, TransientDriverError
 from provisioning.enums import DeploymentStatus
 from provisioning.models import Deployment, DeploymentStep
-from provisioning.services import discard_agent, undeploy_agent
+from provisioning.services import deploy_release, discard_agent, undeploy_agent
 from provisioning.shutdown import stop_instances
 from provisioning.stores.memory import MemoryStore
 from provisioning.stores.queues import QueueStore
@@ -38,6 +38,8 @@ from tests.provisioning.saga import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_django.fixtures import Settings
 
     from config.embedded import EmbeddedServers
@@ -48,6 +50,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def ago(**how_long: float) -> datetime:
     return timezone.now() - timedelta(**how_long)
+
+
+def in_thread(call: Callable[..., object], *given: object) -> None:
+    """Call on a database connection of the thread's own."""
+    try:
+        call(*given)
+    finally:
+        connection.close()
 
 
 def queued_since(deployment: Deployment, moment: datetime) -> bool:
@@ -180,6 +190,74 @@ def test_what_nobody_owns_is_removed_and_what_somebody_owns_is_kept(
     Deployment.objects.filter(pk=kept.pk).delete()
     upkeep.remove_orphans()
     assert made_outside(kept.agent) == []
+
+
+@pytest.mark.parametrize("slow", ["image", "queue"])
+def test_while_an_orphan_is_removed_its_agent_can_be_deployed_and_waits_before_it_makes_anything(
+    process_driver: RuntimeDriver, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    caller, deployment = make_deployment()
+    step_on(deployment, "build_image", "create_container", "provision_queues")
+    process_driver.remove_instance(deployment.instance_name)
+    # As after a restored backup: nobody knows of it any more.
+    Deployment.objects.filter(pk=deployment.pk).update(status="stopped")
+    removing, go_on = threading.Event(), threading.Event()
+    place, name = {
+        "image": (type(process_driver), "remove_owned"),
+        "queue": (QueueStore, "remove"),
+    }[slow]
+    real = getattr(place, name)
+
+    def slowly(self: object, *given: object) -> None:
+        removing.set()
+        assert go_on.wait(30)
+        real(self, *given)
+
+    monkeypatch.setattr(place, name, slowly)
+    remover = threading.Thread(target=in_thread, args=(upkeep.remove_orphans,))
+    remover.start()
+    assert removing.wait(30)
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '3s'")
+    again = deploy_release(caller=caller, agent=deployment.agent, release=deployment.release)
+    worker = threading.Thread(target=in_thread, args=(step_on, again, "build_image"))
+    worker.start()
+    for _ in range(100):
+        if statuses(again)["build_image"] == "in_progress":
+            break
+        threading.Event().wait(0.05)
+    threading.Event().wait(0.3)
+    assert DeploymentStep.objects.get(deployment=again, name="build_image").intent == {}
+    go_on.set()
+    remover.join()
+    worker.join()
+    assert statuses(again)["build_image"] == "completed"
+    assert f"image {again.image_tag}" in made_outside(again.agent)
+    upkeep.remove_orphans()
+    assert f"image {again.image_tag}" in made_outside(again.agent)
+
+
+def test_a_step_that_waits_long_for_an_orphans_removal_is_postponed(
+    process_driver: RuntimeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "_CLEARING_SECONDS", 0.2)
+    _, deployment = make_deployment()
+    taken, go_on = threading.Event(), threading.Event()
+
+    def clear() -> None:
+        with turns.clearing(deployment.agent.pk):
+            taken.set()
+            assert go_on.wait(30)
+
+    remover = threading.Thread(target=in_thread, args=(clear,))
+    remover.start()
+    assert taken.wait(30)
+    with pytest.raises(engine.StepPostponed):
+        engine.run_step(deployment.pk, "build_image")
+    go_on.set()
+    remover.join()
+    step_on(deployment, "build_image")
+    assert statuses(deployment)["build_image"] == "completed"
 
 
 def test_what_a_sandbox_made_is_the_sandboxs(process_driver: RuntimeDriver) -> None:
