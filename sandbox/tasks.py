@@ -19,3 +19,11 @@ def reconcile() -> None:
     from sandbox import reconciler
 
     reconciler.reconcile()
+
+
+@shared_task(name="sandbox.tasks.delete_old_rows")
+def delete_old_rows() -> None:
+    """Delete tests that nobody needs any more."""
+    from sandbox import retention
+
+    retention.delete_old_tests()

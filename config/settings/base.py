@@ -160,7 +160,22 @@ CELERY_BEAT_SCHEDULE = {
     },
     "reconcile-sandboxes": {"task": "sandbox.tasks.reconcile", "schedule": timedelta(seconds=15)},
     "check-agents": {"task": "provisioning.tasks.check_agents", "schedule": timedelta(seconds=30)},
+    **{
+        f"delete-old-rows-{room}": {
+            "task": f"{room}.tasks.delete_old_rows",
+            "schedule": timedelta(hours=6),
+        }
+        for room in ("ledger", "accounts", "sandbox", "factory")
+    },
 }
+
+# --- How long rows are kept -------------------------------------------------------------------
+
+# In days, at least one. The audit trail and the changes of status are kept for good.
+KEEP_PROGRESS_DAYS: int = max(1, env.int("KEEP_PROGRESS_DAYS", default=30))
+KEEP_SANDBOX_TESTS_DAYS: int = max(1, env.int("KEEP_SANDBOX_TESTS_DAYS", default=90))
+KEEP_IDEMPOTENCY_KEYS_DAYS: int = max(1, env.int("KEEP_IDEMPOTENCY_KEYS_DAYS", default=7))
+KEEP_EXPIRED_TOKENS_DAYS: int = max(1, env.int("KEEP_EXPIRED_TOKENS_DAYS", default=30))
 
 # --- Running agents ---------------------------------------------------------------------------
 
