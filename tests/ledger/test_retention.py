@@ -70,6 +70,7 @@ def test_the_audit_trail_and_changes_of_status_stay() -> None:
     age(5000)
     kept = AuditEntry.objects.count(), Transition.objects.count()
 
+    current_app.loader.import_default_modules()
     for room in ("ledger", "accounts", "sandbox", "factory"):
         current_app.tasks[f"{room}.tasks.delete_old_rows"]()
 
