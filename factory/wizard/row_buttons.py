@@ -1,6 +1,6 @@
 """Buttons that add, remove and move capabilities, tools and scenarios, without validating."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from django.utils.datastructures import MultiValueDict
@@ -39,12 +39,19 @@ def press(
     return None
 
 
-def press_scenarios(verb: str, argument: str, data: MultiValueDict[str, str]) -> str | None:
+def press_scenarios(
+    verb: str,
+    argument: str,
+    data: MultiValueDict[str, str],
+    *,
+    new_row: Callable[[], Mapping[str, str]],
+) -> str | None:
     """Do what a button of step 5's own scenarios says; return where to look next."""
     part, _, action = verb.partition("-")
     if part != "scenarios":
         return None
-    return _changed(data, (SCENARIOS, "scenario"), action, argument, {"input": "{}"})
+    new = new_row() if action == "add" else {}
+    return _changed(data, (SCENARIOS, "scenario"), action, argument, new)
 
 
 def _changed(

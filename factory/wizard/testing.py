@@ -1,21 +1,26 @@
 """Step 5: what is tested, how it stands, and its buttons."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from django.contrib import messages
+from django.utils.datastructures import MultiValueDict
 
 from accounts.callers import Caller
 from factory.wizard.compose import Composition
+from factory.wizard.fields import format_json
 from factory.wizard.forms.base import StepContext, StepForm
 from factory.wizard.forms.testing import TestForm
 from factory.wizard.storage import WizardRequest
 from ledger.errors import InvalidInput
+from registry.spec import BuiltinImplementation, Capability, PromptImplementation
 from sandbox.enums import ACTIVE, Verdict
 from sandbox.models import SandboxTest, ScenarioResult
 from sandbox.scenarios import scenarios_for
 from sandbox.services import ScenarioInput, cancel_test, gate, start_test, waive
+from sandbox.synthesis import synthesise
 
 _NEWEST_TESTS: Final = 20
 
@@ -28,6 +33,13 @@ class ScenarioRow:
     result: ScenarioResult | None
     is_own: bool
     position: int
+    mocked: str
+    """Who answers in the sandbox instead of a model or a service; empty for the real thing."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last run ended without passing."""
+        return self.result is not None and self.result.status in (Verdict.FAILED, Verdict.ERROR)
 
 
 def offered(
@@ -61,6 +73,45 @@ def scenario_names(
     return tuple(scenario.name for scenario, _ in offered(composition, form, context))
 
 
+def mocked_answer(capability: Capability | None) -> str:
+    """Return who answers for a model or a service in the sandbox; nothing where neither is asked.
+
+    What the agent's runtime does in its sandbox mode: see ``agent_runtime.examples``.
+    """
+    if capability is None or isinstance(capability.implementation, BuiltinImplementation):
+        return ""
+    source = (
+        "Answered from the capability's example"
+        if capability.examples
+        else "Answered with a value made from the output schema"
+    )
+    is_prompt = isinstance(capability.implementation, PromptImplementation)
+    return f"{source}: {'no model was asked' if is_prompt else 'no service was called'}."
+
+
+def example_input(capability: Capability) -> dict[str, Any]:
+    """Return an input to begin with: the first example's, else one made from the schema."""
+    if capability.examples:
+        return dict(capability.examples[0].input)
+    return synthesise(capability.input_schema) or {}
+
+
+def new_scenario(
+    argument: str, composition: Composition, data: MultiValueDict[str, str]
+) -> dict[str, str]:
+    """Return the fields of a scenario that is added, for the capability named or the first one."""
+    if composition.spec is None:
+        return {"input": "{}"}
+    capability = composition.spec.capability(argument) or composition.spec.capabilities[0]
+    taken = {values[0] for key, values in data.lists() if key.endswith("-name") and values}
+    number = next(n for n in itertools.count(1) if f"My scenario {n}" not in taken)
+    return {
+        "name": f"My scenario {number}",
+        "capability": capability.name,
+        "input": format_json(example_input(capability)),
+    }
+
+
 def test_page(
     caller: Caller, composition: Composition, form: StepForm, context: StepContext
 ) -> dict[str, Any]:
@@ -80,13 +131,24 @@ def test_page(
     return {
         "spec": spec,
         "rows": [
-            ScenarioRow(scenario, newest.get(scenario.name), is_own, position)
+            ScenarioRow(
+                scenario,
+                newest.get(scenario.name),
+                is_own,
+                position,
+                mocked_answer(spec.capability(scenario.capability)),
+            )
             for position, (scenario, is_own) in enumerate(scenarios)
         ],
         "running": running,
         "latest": tests[0] if tests else None,
         "gate": gate(organization=caller.organization, digest=spec.digest, names=names),
-        "capability_names": [capability.name for capability in spec.capabilities],
+        "mocked": sum(
+            bool(mocked_answer(spec.capability(item.capability))) for item, _ in scenarios
+        ),
+        "example_inputs": [
+            (item.name, format_json(example_input(item))) for item in spec.capabilities
+        ],
     }
 
 

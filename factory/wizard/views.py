@@ -285,7 +285,12 @@ class AgentWizardView(PortalMixin, DraftMixin, NamedUrlSessionWizardView):  # ty
                 verb, argument, self.request, self.storage, context=self.step_context()
             )
         if step == steps.TEST:
-            return row_buttons.press_scenarios(verb, argument, data) or testing.press(
+            return row_buttons.press_scenarios(
+                verb,
+                argument,
+                data,
+                new_row=lambda: testing.new_scenario(argument, self.compose(), data),
+            ) or testing.press(
                 verb,
                 argument,
                 self.request,

@@ -8,12 +8,23 @@ const form = document.getElementById("wizard");
 let follower;
 let lines = [];
 
+// What is open, and which failures were closed by hand: a result that fails opens by itself once.
 function opened() {
-  return new Set([...panel.querySelectorAll("details[open]")].map((item) => item.id));
+  const rows = [...panel.querySelectorAll("details")];
+  return {
+    open: rows.filter((row) => row.open).map((row) => row.id),
+    closed: rows.filter((row) => !row.open && row.dataset.failed).map((row) => row.dataset.failed),
+  };
 }
 
 function show(keep) {
-  for (const id of keep) document.getElementById(id)?.setAttribute("open", "");
+  for (const id of keep.open) document.getElementById(id)?.setAttribute("open", "");
+  for (const row of panel.querySelectorAll("details[data-failed]")) {
+    if (keep.closed.includes(row.dataset.failed)) row.open = false;
+  }
+  const note = panel.querySelector("[data-next-note]");
+  const said = document.getElementById("next-note");
+  if (note && said && said.innerHTML.trim() !== note.innerHTML.trim()) said.innerHTML = note.innerHTML;
   const logs = document.getElementById("live-logs");
   if (logs && lines.length > 0) {
     logs.textContent = lines.join("\n");

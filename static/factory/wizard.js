@@ -66,6 +66,18 @@ for (const group of document.querySelectorAll("[data-kinds]")) {
   show();
 }
 
+// A scenario's input follows its capability until someone types one.
+for (const choice of document.querySelectorAll("[data-example-for]")) {
+  const input = document.getElementById(choice.dataset.exampleFor);
+  const examples = [...choice.options].map((option) => option.dataset.example);
+  choice.addEventListener("change", () => {
+    const typed = input.value.trim();
+    if (["", "{}", ...examples].includes(typed)) {
+      input.value = choice.selectedOptions[0].dataset.example;
+    }
+  });
+}
+
 // JSON is put in order when one leaves it.
 for (const area of document.querySelectorAll("textarea.code")) {
   area.addEventListener("change", () => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,9 +10,12 @@ from django.urls import reverse
 
 from factory.models import Tier
 from factory.services.creation import pass_gate
+from factory.wizard.testing import example_input, mocked_answer
 from ledger.errors import Conflict
 from provisioning.models import Deployment
 from registry.models import Agent
+from registry.schemas import SchemaValidator
+from registry.spec import Capability
 from sandbox.models import SandboxTest, Waiver
 from tests.factory.walking import (
     at_review,
@@ -161,6 +165,56 @@ def test_the_api_judges_every_scenario_that_was_ever_run(visitor: Visitor, calle
         pass_gate(caller, digest, None)
     pass_gate(caller, digest, "Known, and removed in the wizard.")
     assert Waiver.objects.get().digest == digest
+
+
+def test_a_failure_looks_like_one_and_is_open(visitor: Visitor) -> None:
+    judge(add_own(at_test_step(visitor)), My_own="FAILED")
+    rows = {row.scenario.name: row for row in visitor.context["rows"]}
+    assert [name for name, row in rows.items() if row.failed] == ["My own"]
+    assert '<div class="notice bad"' in visitor.html
+    assert f'data-failed="{rows["My own"].result.pk}" open' in visitor.html
+    assert "You can go on, but the agent can't be deployed yet." in visitor.html
+    visitor.press("next")
+    assert 'aria-disabled="true" aria-describedby="deploy-reason"' in visitor.html
+    assert "Deploying is closed. The last run of “My own” did not pass." in visitor.html
+
+
+@pytest.mark.parametrize(
+    ("implementation", "examples", "sentence"),
+    [
+        ({"kind": "builtin", "operation": "agent.describe"}, 1, ""),
+        ({"kind": "prompt", "instructions": "x"}, 1, "the capability's example: no model was"),
+        ({"kind": "prompt", "instructions": "x"}, 0, "made from the output schema: no model was"),
+        ({"kind": "http", "url": "https://x.example"}, 1, "example: no service was called."),
+    ],
+)
+def test_what_the_sandbox_answers_itself_is_told(
+    implementation: dict[str, str], examples: int, sentence: str
+) -> None:
+    capability = Capability.model_validate(
+        {
+            "name": "look_up",
+            "input_schema": {"type": "object", "properties": {"q": {"type": "integer"}}},
+            "output_schema": {"type": "object"},
+            "examples": [{"input": {"q": 7}, "output": {}}] * examples,
+            "implementation": implementation,
+        }
+    )
+    assert sentence in mocked_answer(capability)
+    assert bool(sentence) == bool(mocked_answer(capability))
+    assert example_input(capability) == {"q": 7 if examples else 1}
+
+
+def test_a_new_scenario_begins_with_a_name_and_an_input_that_fits(visitor: Visitor) -> None:
+    at_test_step(visitor).press("scenarios-add").press("scenarios-add")
+    typed = visitor.form()["fields"]
+    assert typed[f"{OWN}name"] == "My scenario 1"
+    assert typed["test-scenarios-1-name"] == "My scenario 2"
+    capability = visitor.context["spec"].capability(typed[f"{OWN}capability"])
+    SchemaValidator(capability.input_schema).validate(json.loads(typed[f"{OWN}input"]))
+    assert "None" not in visitor.html
+    visitor.press("run:My scenario 1")
+    assert SandboxTest.objects.get().results.get().capability == capability.name
 
 
 # --- Deploying ------------------------------------------------------------------------------------
