@@ -34,6 +34,7 @@ from registry.models import Agent
 from registry.services.agents import create_release, reserve_agent
 from registry.spec import AgentSpec, canonical_json
 from sandbox.services import gate, require_gate, waive
+from templates_lib.rendering import RenderedProject
 from templates_lib.services import render_and_check, version_of
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,200}")
@@ -50,11 +51,11 @@ def create_agent(
 ) -> tuple[Agent, Deployment]:
     """Make the agent that ``request`` asks for and begin to deploy it, all or nothing.
 
-    In order: validate, compile, ask the deploy gate (or skip the test for a written reason),
-    render and check the code, take the name, add the first release, begin its deployment. The work
-    starts when the transaction commits. The same ``idempotency_key`` with the same request returns
-    what the first one made. ``scenarios`` are the names that the gate goes by, where it is known
-    which scenarios there are.
+    In order: validate, compile, ask the deploy gate, render and check the code; then, all in one
+    transaction, ask the gate again (or skip the test for a written reason), take the name, add the
+    first release, begin its deployment. The work starts when the transaction commits. The same
+    ``idempotency_key`` with the same request returns what the first one made. ``scenarios`` are
+    the names that the gate goes by, where it is known which scenarios there are.
 
     Raises:
         NotAllowed: the role does not include creating and deploying agents.
@@ -67,19 +68,28 @@ def create_agent(
     """
     caller.require(Action.CREATE_AGENTS)
     caller.require(Action.DEPLOY_AGENTS)
+    remembered = _Remembered(caller, idempotency_key, request, skip_test_reason)
+    if (earlier := remembered.earlier()) is not None:
+        return earlier.agent, earlier
     try:
+        # Before anything is held: judging and rendering take a moment.
+        spec = accepted_spec(validate(caller=caller, request=request))
+        if skip_test_reason is None:
+            require_gate(organization=caller.organization, digest=spec.digest, names=scenarios)
+        project = render_and_check(spec)
         with transaction.atomic():
-            remembered = _Remembered(caller, idempotency_key, request, skip_test_reason)
+            remembered.take_turn()
             if (earlier := remembered.earlier()) is not None:
                 return earlier.agent, earlier
-            report = validate(caller=caller, request=request)
-            spec = accepted_spec(report)
             pass_gate(caller, spec.digest, skip_test_reason, scenarios)
-            agent, deployment = _make(caller, spec)
+            agent, deployment = _make(caller, spec, project)
             _finish(caller, request, spec, agent, blueprint)
             remembered.keep(deployment)
-    except InvalidInput as error:
-        if blueprint is not None:
+    except DomainError as error:
+        # The same request may have taken the name, or the last place, a moment ago.
+        if (earlier := remembered.made_meanwhile()) is not None:
+            return earlier.agent, earlier
+        if isinstance(error, InvalidInput) and blueprint is not None:
             _remember_refusal(caller, blueprint, error)
         raise
     return agent, deployment
@@ -130,9 +140,7 @@ def pass_gate(
     require_gate(organization=organization, digest=digest, names=scenarios)
 
 
-def _make(caller: Caller, spec: AgentSpec) -> tuple[Agent, Deployment]:
-    # Rendered before the organisation's row is held, for it takes a moment.
-    project = render_and_check(spec)
+def _make(caller: Caller, spec: AgentSpec, project: RenderedProject) -> tuple[Agent, Deployment]:
     estimate = cost.estimate(tier=spec.tier, resources=spec.resources)
     hold_quota(caller, spec)
     try:
@@ -259,8 +267,31 @@ class _Remembered:
         except (ValueError, RecursionError):
             raise InvalidInput("invalid_input", "The request is no storable JSON.") from None
 
+    def take_turn(self) -> None:
+        """Wait for another request of this key that is under way; hold the key until the commit."""
+        if self._key is None:
+            return
+        name = hashlib.sha256(f"{self._organization.pk}/{self._key}".encode()).digest()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(name[:8], "big", signed=True)]
+            )
+
+    def made_meanwhile(self) -> Deployment | None:
+        """Return what a request of this key that was under way just now has made.
+
+        Raises:
+            Conflict: as ``earlier``.
+
+        """
+        if self._key is None:
+            return None
+        with transaction.atomic():
+            self.take_turn()
+            return self.earlier()
+
     def earlier(self) -> Deployment | None:
-        """Return what the first request of this key made, waiting for one that is under way.
+        """Return what the first request of this key made.
 
         Raises:
             Conflict: ``idempotency_key_reused``; that request was another one.
@@ -268,11 +299,6 @@ class _Remembered:
         """
         if self._key is None:
             return None
-        name = hashlib.sha256(f"{self._organization.pk}/{self._key}".encode()).digest()
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(name[:8], "big", signed=True)]
-            )
         row = IdempotencyKey.objects.filter(organization=self._organization, key=self._key).first()
         if row is None:
             return None

@@ -10,10 +10,12 @@ from django.db import connection
 
 from accounts.roles import Role
 from factory.models import Blueprint, IdempotencyKey, Tier
+from factory.services import creation
 from factory.services.blueprints import save_draft
 from factory.services.catalog import tier_usage
 from factory.services.creation import create_agent
 from factory.services.revision import deploy_newest, edit_agent, revise_agent
+from factory.validation import validate
 from ledger.errors import Conflict, DomainError, InvalidInput, NotAllowed, NotFound, TooManyRequests
 from provisioning.models import Deployment, DeploymentStep
 from registry.models import Agent, Release
@@ -25,11 +27,14 @@ from registry.services.agents import (
     unregister_agent,
 )
 from sandbox.models import SandboxTest, ScenarioResult, Waiver
+from templates_lib.services import render_and_check
 from tests.builders import install, make_caller, make_organization, make_request, make_spec
 
 if TYPE_CHECKING:
     from accounts.callers import Caller
+    from factory.validation import Report
     from registry.spec import AgentSpec
+    from templates_lib.rendering import RenderedProject
 
 pytestmark = pytest.mark.django_db
 REASON = "Tested by hand on the bench."
@@ -261,6 +266,58 @@ def test_the_same_request_twice_at_once_makes_one_agent() -> None:
     )
 
     assert outcomes == [str(Agent.objects.get().pk)] * 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_held_while_the_code_is_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    caller = make_caller()
+    request = make_request()
+    rendering, go_on = threading.Event(), threading.Event()
+    real = render_and_check
+
+    def slowly(spec: AgentSpec) -> RenderedProject:
+        if threading.current_thread() is not threading.main_thread():
+            rendering.set()
+            assert go_on.wait(60)
+        return real(spec)
+
+    monkeypatch.setattr(creation, "render_and_check", slowly)
+    outcomes: list[str] = []
+    same: dict[str, Any] = {"request": request, "idempotency_key": "key-1"}
+    slow = threading.Thread(target=lambda: outcomes.extend(race([caller], [same])))
+    slow.start()
+    assert rendering.wait(60)
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '3s'")
+    # The same request again is not held up; the slow one finds what it made.
+    agent, _ = create(caller, **same)
+    go_on.set()
+    slow.join(60)
+    assert outcomes == [str(agent.pk)]
+    assert Agent.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_repeated_request_is_known_when_the_first_took_the_name_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caller = make_caller()
+    request = make_request()
+    real = validate
+    first: list[Agent] = []
+
+    def late(**given: Any) -> Report:
+        if not first:
+            monkeypatch.setattr(creation, "validate", real)
+            first.append(create(caller, request=request, idempotency_key="key-1")[0])
+        return real(**given)
+
+    monkeypatch.setattr(creation, "validate", late)
+    again, _ = create(caller, request=request, idempotency_key="key-1")
+    assert first == [again]
+    with pytest.raises(Conflict) as caught:
+        create(caller, request=request, idempotency_key="key-2")
+    assert caught.value.code == "agent_id_taken"
 
 
 # --- Blueprints -------------------------------------------------------------------------------
