@@ -12,6 +12,8 @@ from registry.enums import AgentStatus
 from registry.models import AgentQuerySet
 from templates_lib.enums import Category, Complexity
 
+_CATEGORIES = [("", "Any category"), *Category.choices]
+_COMPLEXITIES = [("", "Any complexity"), *Complexity.choices]
 _TIERS = [("", "Any tier"), *((str(number), f"Tier {number}") for number in range(1, 6))]
 
 
@@ -39,11 +41,20 @@ class TemplateFilterForm(FilterForm):
     """Which templates to show."""
 
     q = _search("Name, purpose, capability")
-    category = forms.ChoiceField(required=False, choices=[("", "Any category"), *Category.choices])
-    complexity = forms.ChoiceField(
-        required=False, choices=[("", "Any complexity"), *Complexity.choices]
-    )
+    category = forms.ChoiceField(required=False, choices=_CATEGORIES)
+    complexity = forms.ChoiceField(required=False, choices=_COMPLEXITIES)
     tier = forms.ChoiceField(required=False, choices=_TIERS)
+
+    def offer(self, cards: Sequence[TemplateCard]) -> None:
+        """Leave only the choices that at least one of ``cards`` fits."""
+        for name, choices, values in (
+            ("category", _CATEGORIES, {str(card.definition.category) for card in cards}),
+            ("complexity", _COMPLEXITIES, {str(card.definition.complexity) for card in cards}),
+            ("tier", _TIERS, {str(card.definition.tier_recommendation) for card in cards}),
+        ):
+            field = self.fields[name]
+            assert isinstance(field, forms.ChoiceField)  # noqa: S101 - told to the type checker
+            field.choices = [choice for choice in choices if choice[0] in ("", *values)]
 
     def narrow(self, cards: Sequence[TemplateCard]) -> list[TemplateCard]:
         """Return the cards that fit."""

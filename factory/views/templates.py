@@ -50,3 +50,9 @@ class TemplateDetailView(PortalMixin, TemplateView):
             t=card.definition,
             may_create=self.caller.may(Action.CREATE_AGENTS),
         )
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the page; the wizard's preview asks for the panel alone."""
+        if request.headers.get("HX-Target") == "template-preview-body":
+            self.template_name = "factory/parts/template_panel.html"
+        return super().get(request, *args, **kwargs)

@@ -71,6 +71,7 @@ def template_page(request: HttpRequest, caller: Caller) -> dict[str, Any]:
     """Return the cards that the filter leaves, and the filter."""
     form = TemplateFilterForm(request.GET or None)
     cards = template_list(caller=caller)
+    form.offer(cards)
     return {
         "filter_form": form,
         "cards": form.narrow(cards),

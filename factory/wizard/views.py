@@ -192,7 +192,9 @@ class AgentWizardView(PortalMixin, DraftMixin, NamedUrlSessionWizardView):  # ty
         return None
 
     def get_template_names(self) -> list[str]:
-        """Return the step's own template."""
+        """Return the step's own template; the search as one types asks for the cards alone."""
+        if self.request.headers.get("HX-Target") == "template-cards":
+            return ["factory/parts/template_cards.html"]
         return [f"factory/wizard/{self.storage.current_step}.html"]
 
     def get_context_data(self, form: StepForm, **kwargs: Any) -> dict[str, Any]:
@@ -209,7 +211,7 @@ class AgentWizardView(PortalMixin, DraftMixin, NamedUrlSessionWizardView):  # ty
             opened=self.request.GET.get("open", "")[:80],
         )
         if current == steps.TEMPLATE:
-            context.update(pages.template_page(self.request, self.caller))
+            context.update(pages.template_page(self.request, self.caller), choosing=True)
         elif current == steps.BASICS:
             context.update(pages.basics_page(self.caller, form))
         elif current == steps.CAPABILITIES:

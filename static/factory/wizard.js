@@ -28,6 +28,23 @@ if (agentId && name) {
   });
 }
 
+// A template's preview opens as a dialog; without scripts it is the template's own page. The browser
+// closes it by Escape and brings the focus back to where it was.
+const preview = document.getElementById("template-preview");
+if (preview) {
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.target.id === "template-preview-body" && !preview.open) preview.showModal();
+  });
+  for (const failure of ["htmx:responseError", "htmx:sendError"]) {
+    document.addEventListener(failure, ({ detail }) => {
+      if (detail.target.id === "template-preview-body") location.href = detail.elt.href;
+    });
+  }
+  preview.addEventListener("click", (event) => {
+    if (event.target === preview || event.target.closest("[data-close]")) preview.close();
+  });
+}
+
 // Counters under texts that have a limit.
 for (const text of document.querySelectorAll("[data-counter]")) {
   const counter = document.createElement("span");

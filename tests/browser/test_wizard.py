@@ -33,11 +33,17 @@ def choose_memory_agent(person: Person) -> None:
     page = person.open("/")
     page.get_by_role("link", name="Create New Agent").click()
     card = page.locator("[data-template=memory-agent]")
-    card.get_by_text("Preview").click()
-    expect(card).to_contain_text("Stores and retrieves context with semantic search")
-    expect(card).to_contain_text("[store, retrieve, search, summarize]")
-    expect(card).to_contain_text("CPU 1 core, RAM 2 GB, storage 10 GB")
-    card.get_by_role("button", name="Use Template").click()
+    card.get_by_role("link", name="Preview").click()
+    preview = page.get_by_role("dialog", name="Memory Agent")
+    expect(preview).to_contain_text("Stores and retrieves context with semantic search")
+    expect(preview).to_contain_text("store, retrieve, search, summarize")
+    expect(preview).to_contain_text("CPU 1 core, RAM 2 GB, storage 10 GB")
+    assert person.violations() == []
+    page.keyboard.press("Escape")
+    expect(preview).to_be_hidden()
+    expect(card.get_by_role("link", name="Preview")).to_be_focused()
+    page.keyboard.press("Enter")
+    preview.get_by_role("button", name="Use Template").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Configure Basics")
 
 

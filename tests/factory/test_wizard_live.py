@@ -8,11 +8,15 @@ import pytest
 from django.urls import reverse
 
 from factory.models import Tier
+from factory.templatetags.reading import readable
 from registry.models import Agent
+from templates_lib.enums import VersionStatus
+from templates_lib.models import TemplateVersion
 from tests.factory.walking import (
     SENTIMENT_OUTPUT,
     at_review,
     draft_of,
+    draft_path,
     fill_basics,
     step_of,
     use_template,
@@ -94,3 +98,64 @@ def test_an_unknown_fragment_and_writing_to_one_are_refused(visitor: Visitor) ->
     draft = draft_of(visitor)
     assert visitor.open(reverse("wizard-live", args=[draft.pk, "nothing"])).status == 404
     assert visitor.client.post(reverse("wizard-live", args=[draft.pk, "cost"])).status_code == 405
+
+
+# --- Choosing a template ----------------------------------------------------------------------
+
+
+def test_searching_from_a_draft_answers_with_cards_that_can_be_used(visitor: Visitor) -> None:
+    use_template(visitor)
+    cards = {"HX-Target": "template-cards"}
+    for path in (reverse("wizard-start"), draft_path("template")):
+        found = visitor.client.get(path, {"q": "semantic"}, headers=cards)
+        html = found.content.decode()
+        assert "<html" not in html
+        assert 'name="template-template"' in html
+        assert 'value="memory-agent"' in html
+        assert 'value="blank"' not in html
+
+
+def test_the_filter_offers_only_what_some_template_has(visitor: Visitor) -> None:
+    choices = visitor.open(reverse("wizard-start")).context["filter_form"].fields
+    assert [value for value, _ in choices["category"].choices] == ["", "memory", "custom"]
+    assert [value for value, _ in choices["complexity"].choices] == ["", "medium", "high"]
+    assert [value for value, _ in choices["tier"].choices] == ["", "1", "3"]
+    TemplateVersion.objects.filter(template__slug="blank").update(status=VersionStatus.DEPRECATED)
+    choices = visitor.open(reverse("wizard-start")).context["filter_form"].fields
+    assert [value for value, _ in choices["category"].choices] == ["", "memory"]
+
+
+def test_the_preview_tells_all_of_a_template_in_words(visitor: Visitor) -> None:
+    part = visitor.client.get(
+        reverse("template", args=["memory-agent"]), headers={"HX-Target": "template-preview-body"}
+    )
+    html = part.content.decode()
+    assert "<html" not in html
+    for text in (
+        "Stores and retrieves context with semantic search",
+        "store, retrieve, search, summarize",
+        "Redis, VectorDB, Embeddings API",
+        "CPU 1 core, RAM 2 GB, storage 10 GB",
+        "Best practices",
+        "Examples",
+        "1.0.0",
+        "Changelog",
+        "Use Template",
+    ):
+        assert text in html
+    assert "[" not in html
+    assert "{" not in html
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a [b]", "a [b]"),
+        (["x", 2, None], "x, 2, nothing"),
+        ([{"a": 1, "b": True}, {"a": 2}], "a: 1; b: yes; a: 2"),
+        ({}, "nothing"),
+        (False, "no"),
+    ],
+)
+def test_values_are_written_for_people(value: object, text: str) -> None:
+    assert readable(value) == text

@@ -1,0 +1,34 @@
+"""How values of JSON and change logs are written for people who read no JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import template
+from django.utils.safestring import SafeString
+
+from factory.prose import to_html
+
+register = template.Library()
+
+
+@register.filter
+def readable(value: Any) -> str:
+    """Write a JSON value as a phrase: ``a, b`` for a list, ``key: value; …`` for an object."""
+    if isinstance(value, Mapping):
+        pairs = (f"{key}: {readable(part)}" for key, part in value.items())
+        return "; ".join(pairs) or "nothing"
+    if isinstance(value, list | tuple):
+        joint = "; " if any(isinstance(part, Mapping) for part in value) else ", "
+        return joint.join(readable(part) for part in value) or "nothing"
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+@register.filter
+def change_log(text: str) -> SafeString:
+    """Write a change log as HTML, without its own title; everything in it is escaped."""
+    lines = text.strip().splitlines()
+    return to_html("\n".join(lines[1:] if lines and lines[0].startswith("# ") else lines))
