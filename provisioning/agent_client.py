@@ -18,6 +18,7 @@ from provisioning.agent_identity import NotTheAgent, Peer, ProvingBackend, curre
 from registry.json_bounds import check_json_bounds
 
 MAX_ANSWER_BYTES: Final = 2_097_152
+NOBODY_THERE: Final = "The agent does not answer: it is starting, or it has stopped."
 CONNECT_SECONDS: Final = 3.0
 # Below the time after which an agent closes an idle connection, so that none is used too late.
 _KEEP_ALIVE_SECONDS: Final = 30.0
@@ -138,10 +139,10 @@ def call_capability(
         raise _too_slow(timeout_seconds) from None
     except NotTheAgent as error:
         raise AgentUnreachable(str(error)) from None
-    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-        raise AgentUnreachable(
-            f"The connection to the agent failed ({type(error).__name__})."
-        ) from None
+    except httpcore.ConnectError:
+        raise AgentUnreachable(NOBODY_THERE) from None
+    except (httpcore.NetworkError, httpcore.ProtocolError):
+        raise AgentUnreachable("The connection to the agent broke off.") from None
     finally:
         current_peer.reset(called)
     duration_ms = (time.perf_counter() - started) * 1000

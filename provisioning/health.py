@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import httpx
 
+from provisioning.agent_client import NOBODY_THERE
 from registry.enums import Health
 
 _TIMEOUT: Final = httpx.Timeout(3.0)
@@ -58,8 +59,12 @@ def check(address: str) -> Checkup:
                 if len(body) > _MAX_BODY_BYTES:
                     return _unreachable("The agent's health report is too long.")
             return _read(answer.status_code, httpx.Response(200, content=body))
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        return _unreachable(f"The agent does not answer ({type(error).__name__}).")
+    except httpx.ConnectError:
+        return _unreachable(NOBODY_THERE)
+    except httpx.TimeoutException:
+        return _unreachable("The agent does not answer in time: it may be busy or stuck.")
+    except (httpx.HTTPError, httpx.InvalidURL, OSError):
+        return _unreachable("The agent does not answer: the connection broke off.")
 
 
 def _read(status: int, answer: httpx.Response) -> Checkup:

@@ -14,6 +14,10 @@ from registry.enums import AgentStatus
 _PAST_STEPS_READ: Final = 300
 """About fifty deployments: recent enough to follow a machine that got faster or slower."""
 
+_PATIENCE: Final = 2.0
+_PATIENCE_SECONDS: Final = 3.0
+"""A step over ``_PATIENCE`` times its usual seconds and these is not guessed about any more."""
+
 _API_STATUS: Final = {DeploymentStatus.RUNNING: "completed"}
 
 
@@ -111,11 +115,23 @@ def _share(step: DeploymentStep, usual: dict[str, float]) -> float:
     return 0.0
 
 
+def _is_overdue(step: DeploymentStep, usual: dict[str, float]) -> bool:
+    """Whether the step hangs, as far as past ones tell."""
+    expected = usual.get(step.name, 0.0)
+    taken = _duration(step) or 0.0
+    return (
+        step.status == StepStatus.IN_PROGRESS and taken > _PATIENCE * expected + _PATIENCE_SECONDS
+    )
+
+
 def _remaining(
     deployment: Deployment, steps: Iterable[DeploymentStep], usual: dict[str, float]
 ) -> int | None:
+    """Return the seconds left; nothing when a step takes longer than usual, or work is undone."""
     if deployment.status not in (DeploymentStatus.PENDING, DeploymentStatus.PROVISIONING):
         return 0 if deployment.status == DeploymentStatus.RUNNING else None
+    if any(_is_overdue(step, usual) for step in steps):
+        return None
     left = sum(
         usual.get(step.name, 0.0) - _share(step, usual)
         for step in steps

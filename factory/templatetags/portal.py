@@ -90,6 +90,29 @@ def status(value: str, label: str = "") -> dict[str, str]:
     }
 
 
+_STEP_ICONS: Final = {
+    "done": ("ok", "check_circle"),
+    "working": ("info", "progress_activity"),
+    "undoing": ("info", "progress_activity"),
+    "failed": ("bad", "error"),
+    "left": ("bad", "cleaning_services"),
+    "undone": ("warn", "undo"),
+    "never": ("", "remove"),
+}
+
+
+@register.simple_tag
+def step_icon(state: str) -> SafeString:
+    """Write the icon of a step; its state stands beside it in words."""
+    tone, icon = _STEP_ICONS.get(state, ("", "schedule"))
+    return format_html(
+        '<span class="state-icon {}"><span class="material-symbols-outlined" '
+        'aria-hidden="true">{}</span></span>',
+        tone,
+        icon,
+    )
+
+
 @register.simple_tag
 def when(value: datetime | None, empty: str = "never") -> SafeString | str:
     """Write a time as people say it, exact on hover."""
@@ -123,6 +146,15 @@ def seconds(value: float | None) -> str:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), _SECONDS_PER_MINUTE)
     return f"{minutes} min {rest} s"
+
+
+@register.filter
+def whole_seconds(value: float | None) -> str:
+    """Write a duration given in seconds as a clock counts it."""
+    if value is None:
+        return ""
+    minutes, rest = divmod(int(value), _SECONDS_PER_MINUTE)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 @register.filter

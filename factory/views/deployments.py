@@ -11,32 +11,22 @@ from django.views.generic import TemplateView
 
 from accounts.portal import PortalMixin
 from accounts.roles import Action
+from factory.deployment_page import deployment_context, draft_of
 from factory.forms import DeploymentFilterForm
 from factory.models import Blueprint
 from factory.services.blueprints import save_draft
 from factory.wizard import steps
 from factory.wizard.deploying import ATTEMPT
-from ledger import events
 from ledger.errors import DomainError, InvalidInput
-from provisioning.enums import ACTIVE, TERMINAL, DeploymentStatus
 from provisioning.models import Deployment
 from provisioning.services import (
     cancel_deployment,
     deployment_for,
-    describe_deployment,
     discard_agent,
     retry_deployment,
 )
 
 PAGE_SIZE: Final = 30
-STEP_TITLES: Final = {
-    "build_image": "Building the release image",
-    "create_container": "Creating Docker container",
-    "provision_queues": "Provisioning message queues",
-    "setup_memory_store": "Setting up memory store",
-    "register_agent": "Registering agent",
-    "health_check": "Running health check",
-}
 
 
 class DeploymentListView(PortalMixin, TemplateView):
@@ -56,41 +46,6 @@ class DeploymentListView(PortalMixin, TemplateView):
         return super().get_context_data(**kwargs, filter_form=form, page=page)
 
 
-def deployment_context(deployment: Deployment, caller_may: bool) -> dict[str, Any]:  # noqa: FBT001 - one fact of the page
-    """Return what the page and its live part show."""
-    told = describe_deployment(deployment)
-    for step in told["steps"]:
-        step["title"] = _title(step["step"], deployment.driver)
-    failed = next((step for step in told["steps"] if step["status"] == "failed"), None)
-    return {
-        "deployment": deployment,
-        "agent": deployment.agent,
-        "told": told,
-        "failed_step": failed or _undone_because_of(deployment, told),
-        "is_active": deployment.status in ACTIVE,
-        "is_created": deployment.status == DeploymentStatus.RUNNING,
-        "is_over": deployment.status in TERMINAL,
-        "is_stuck": deployment.status == DeploymentStatus.ROLLBACK_FAILED,
-        "may_deploy": caller_may,
-        "last_seq": events.last_seq("deployment", deployment.pk),
-    }
-
-
-def _title(name: str, driver: str) -> str:
-    if name == "create_container" and driver == "process":
-        return "Starting the local process"
-    return STEP_TITLES.get(name, name.replace("_", " ").capitalize())
-
-
-def _undone_because_of(deployment: Deployment, told: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the step that failed, after it was undone: the one that kept its error."""
-    if deployment.status in (DeploymentStatus.RUNNING, *ACTIVE - {DeploymentStatus.ROLLING_BACK}):
-        return None
-    wrong = deployment.steps.exclude(error="").order_by("position").values_list("name", flat=True)
-    names = set(wrong)
-    return next((step for step in told["steps"] if step["step"] in names), None)
-
-
 class DeploymentView(PortalMixin, TemplateView):
     """One deployment, followed live; its steps alone for whoever asks for these."""
 
@@ -100,7 +55,11 @@ class DeploymentView(PortalMixin, TemplateView):
         """Add the deployment."""
         deployment = deployment_for(self.caller, kwargs["deployment_id"])
         may_deploy = self.caller.may(Action.DEPLOY_AGENTS)
-        return super().get_context_data(**kwargs, **deployment_context(deployment, may_deploy))
+        return super().get_context_data(
+            **kwargs,
+            **deployment_context(deployment, may_deploy=may_deploy),
+            may_edit=draft_of(deployment, self.caller.user) is not None,
+        )
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show the page, or the part that changes."""
@@ -135,12 +94,7 @@ class DeploymentView(PortalMixin, TemplateView):
 
     def _edit(self, deployment: Deployment) -> HttpResponse:
         """Open the wizard on what the agent was made from; the failed agent gives its name back."""
-        draft = (
-            Blueprint.objects.of(self.caller.organization)
-            .filter(agent=deployment.agent, created_by=self.caller.user)
-            .exclude(wizard_state={})
-            .first()
-        )
+        draft = draft_of(deployment, self.caller.user)
         if draft is None:
             raise InvalidInput(
                 "no_draft",

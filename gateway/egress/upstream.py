@@ -45,11 +45,10 @@ async def send(outbound: Outbound) -> Any:
         ) from None
     except httpx.PoolTimeout:
         raise Unavailable("busy", "Too many calls are under way. Try again soon.") from None
-    except httpx.HTTPError as error:
+    except httpx.HTTPError:
         raise UpstreamFailed(
             "upstream_unreachable",
-            f"The service {outbound.target.host} can't be reached ({type(error).__name__}). Check "
-            "its address.",
+            f"The service {outbound.target.host} can't be reached. Check its address.",
         ) from None
     finally:
         log.info(

@@ -51,7 +51,11 @@ class ProvisioningSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=PROVISIONING_STATUSES)
     steps = ProvisioningStepSerializer(many=True)
     progress_percent = serializers.IntegerField(min_value=0, max_value=100)
-    estimated_seconds_remaining = serializers.IntegerField(allow_null=True)
+    estimated_seconds_remaining = serializers.IntegerField(
+        allow_null=True,
+        help_text="Null when nothing honest can be said: a step takes longer than usual, or what "
+        "was made is being undone.",
+    )
     registry_status = serializers.CharField(help_text="DRAFT, ACTIVE, PAUSED, …")
     error = DeploymentErrorSerializer(allow_null=True)
     next_actions = serializers.ListField(child=serializers.CharField())

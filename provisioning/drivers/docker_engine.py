@@ -75,8 +75,8 @@ def translated(doing: str) -> Iterator[None]:
         raise driver_error(error, doing) from error
     except (DockerException, RequestException, HTTPError, OSError) as error:
         raise TransientDriverError(
-            f"Could not {doing}: the Docker engine does not answer ({type(error).__name__}). "
-            "Check that it runs (docker info)."
+            f"Could not {doing}: the Docker engine does not answer. Check that it runs "
+            "(docker info)."
         ) from error
 
 

@@ -167,8 +167,8 @@ def _server(doing: str) -> Iterator[redis.Redis]:
         OSError,
     ) as error:
         raise TransientStoreError(
-            f"Could not {doing}: the Redis server does not answer or is full "
-            f"({type(error).__name__}). Check that it runs and can be reached (AGENT_REDIS_URL)."
+            f"Could not {doing}: the Redis server does not answer or is full. Check that it runs "
+            "and can be reached (AGENT_REDIS_URL)."
         ) from error
     except redis.ResponseError as error:
         raise PermanentStoreError(

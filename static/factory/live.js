@@ -72,3 +72,33 @@ export async function fragment(url, target) {
   if (!response.ok || response.redirected) throw new Error(`fragment: ${response.status}`);
   return response.text();
 }
+
+// Puts new markup in place of the old without taking away where a person is: the control with the
+// focus, and what they opened.
+export function swap(root, html) {
+  const fresh = document.createElement("template");
+  fresh.innerHTML = html;
+  for (const part of root.querySelectorAll("details[id][open]")) {
+    fresh.content.getElementById(part.id)?.setAttribute("open", "");
+  }
+  const focused = root.contains(document.activeElement) ? document.activeElement : null;
+  const again = focused && same(focused);
+  root.replaceChildren(fresh.content);
+  if (again) root.querySelector(again)?.focus({ preventScroll: true });
+}
+
+function same(element) {
+  const name = element.localName;
+  if (element.id) return `#${CSS.escape(element.id)}`;
+  if (name === "button" && element.value) return `button[value="${CSS.escape(element.value)}"]`;
+  if (name === "a") return `a[href="${CSS.escape(element.getAttribute("href"))}"]`;
+  if (name === "summary") return `#${CSS.escape(element.parentElement.id)} > summary`;
+  return null;
+}
+
+// Seconds as a clock counts them, like the server's own filter.
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const minutes = Math.floor(whole / 60);
+  return minutes ? `${minutes} min ${whole % 60} s` : `${whole} s`;
+}

@@ -1,44 +1,73 @@
 // A deployment as it happens.
 
-import { Follower, fragment } from "./live.js";
+import { clock, Follower, fragment, swap } from "./live.js";
 import { enliven } from "./portal.js";
 
+// Beside what is announced: whether a step takes longer than usual shows only by looking.
+const LOOK_EVERY = 4000;
+
 const root = document.getElementById("deployment-live");
+const said = document.getElementById("deployment-said");
+const siteTitle = document.title.split("|").pop().trim();
 let follower;
 let ticking;
+let looking;
+
+function shown() {
+  return root.firstElementChild?.dataset ?? {};
+}
 
 function show() {
   const bar = root.querySelector("[data-percent]");
   if (bar) bar.style.setProperty("--value", `${bar.dataset.percent}%`);
-  clearInterval(ticking);
-  const remaining = root.querySelector("[data-remaining]");
-  if (remaining) {
-    let seconds = Number(remaining.dataset.remaining);
-    ticking = setInterval(() => {
-      seconds = Math.max(0, seconds - 1);
-      remaining.textContent = String(seconds);
-    }, 1000);
-  }
+  count();
   enliven(root);
-  if (root.querySelector("[data-active]")?.dataset.active !== "1") follower?.stop();
+  const { active, heading } = shown();
+  if (heading && said.textContent !== heading) {
+    document.title = `${heading} | ${siteTitle}`;
+    said.textContent = heading;
+  }
+  if (active !== "1") {
+    follower?.stop();
+    clearInterval(looking);
+  }
+}
+
+// Counts on between two looks: up what a step has taken, down what is left.
+function count() {
+  clearInterval(ticking);
+  const elapsed = root.querySelector("[data-elapsed]");
+  const remaining = root.querySelector("[data-remaining]");
+  if (!elapsed && !remaining) return;
+  const start = performance.now();
+  ticking = setInterval(() => {
+    const passed = (performance.now() - start) / 1000;
+    if (elapsed) elapsed.textContent = clock(Number(elapsed.dataset.elapsed) + passed);
+    if (remaining) {
+      const left = Number(remaining.dataset.remaining) - passed;
+      remaining.textContent = left >= 1 ? clock(left) : "almost done";
+    }
+  }, 250);
 }
 
 async function refresh() {
   try {
-    root.innerHTML = await fragment(root.dataset.url, root.id);
+    swap(root, await fragment(root.dataset.url, root.id));
     show();
   } catch {
     // The next event or the next look tries again.
   }
 }
 
-show();
-if (root.querySelector("[data-active]")?.dataset.active === "1") {
+said.textContent = shown().heading ?? "";
+if (shown().active === "1") {
   follower = new Follower({
     path: `/ws/factory/deployment/${root.dataset.deployment}`,
     after: Number(root.dataset.seq),
     onChange: refresh,
   });
+  looking = setInterval(() => follower.changed(), LOOK_EVERY);
   // What happened while the page was on its way.
   follower.changed();
 }
+show();
