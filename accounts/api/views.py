@@ -15,6 +15,7 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import RefreshToken
 
 from accounts.api.authentication import AccessTokenAuthentication
+from accounts.api.documentation import answers
 from accounts.api.serializers import RefreshSerializer, SignInSerializer, TokensSerializer
 from accounts.callers import Caller
 from accounts.models import User
@@ -45,7 +46,11 @@ class _SignInView(APIView):
 class TokenView(_SignInView):
     """Signs a person in."""
 
-    @extend_schema(request=SignInSerializer, responses=TokensSerializer, tags=["auth"])
+    @extend_schema(
+        request=SignInSerializer,
+        responses=answers(200, TokensSerializer, 401, 429, public=True),
+        tags=["auth"],
+    )
     def post(self, request: Request) -> Response:
         """Exchange a user name and password for an access and a refresh token."""
         serializer = SignInSerializer(data=request.data)
@@ -60,7 +65,11 @@ class TokenView(_SignInView):
 class TokenRefreshView(_SignInView):
     """Gives the next access token."""
 
-    @extend_schema(request=RefreshSerializer, responses=TokensSerializer, tags=["auth"])
+    @extend_schema(
+        request=RefreshSerializer,
+        responses=answers(200, TokensSerializer, 401, 429, public=True),
+        tags=["auth"],
+    )
     def post(self, request: Request) -> Response:
         """Exchange a refresh token for a new access token."""
         token, user = _refresh_token(request)
@@ -71,7 +80,11 @@ class TokenRefreshView(_SignInView):
 class TokenRevokeView(_SignInView):
     """Ends a sign-in."""
 
-    @extend_schema(request=RefreshSerializer, responses={204: None}, tags=["auth"])
+    @extend_schema(
+        request=RefreshSerializer,
+        responses=answers(204, None, 401, 429, public=True),
+        tags=["auth"],
+    )
     def post(self, request: Request) -> Response:
         """Make a refresh token useless from now on."""
         token, _ = _refresh_token(request)

@@ -9,10 +9,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from accounts.api.documentation import answers
 from accounts.api.views import CallerMixin
 from accounts.roles import Action
 from factory.api.bodies import DeployRequest, EmptyRequest, parse
-from factory.api.documentation import answers
 from factory.api.serializers import AgentDetailSerializer
 from factory.services.revision import deploy_newest
 from ledger.errors import NotFound

@@ -9,12 +9,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.api.documentation import answers
 from accounts.api.pagination import CreatedCursorPagination
 from accounts.api.views import CallerMixin
 from accounts.callers import Caller
 from accounts.roles import Action
 from factory.api.bodies import json_object
-from factory.api.documentation import AGENT_EXAMPLE, IDEMPOTENCY_KEY, answers
+from factory.api.documentation import AGENT_EXAMPLE, IDEMPOTENCY_KEY
 from factory.api.serializers import (
     ORDERINGS,
     AgentDetailSerializer,
@@ -42,7 +43,10 @@ _TAGS = ["agents"]
 class AgentListView(CallerMixin, APIView):
     """The agents of the caller's organisation."""
 
-    required_actions: ClassVar[dict[str, Action]] = {"GET": Action.VIEW, "POST": Action.DEPLOY_AGENTS}
+    required_actions: ClassVar[dict[str, Action]] = {
+        "GET": Action.VIEW,
+        "POST": Action.DEPLOY_AGENTS,
+    }
 
     @extend_schema(
         operation_id="agents_list",

@@ -1,39 +1,9 @@
 """What the views' entries in the API's description share."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
-
-from accounts.api.problems import PROBLEM_TYPE
-from templates_lib.api.serializers import ProblemSerializer
-
-_MEANINGS: Final[Mapping[int, str]] = {
-    400: "Something in the request needs attention; errors name the fields.",
-    401: "Not signed in.",
-    403: "The role does not allow this.",
-    404: "There is no such thing for this caller.",
-    405: "Not a method of this path.",
-    409: "Not in the present state.",
-    413: "The body is too large.",
-    415: "Send JSON.",
-    429: "A quota or a rate is used up.",
-    503: "Something that this needs does not answer right now.",
-}
-_ALWAYS: Final = (400, 401, 403, 404)
-_WITH_BODY: Final = (413, 415)
-
-
-def answers(status: int, success: Any, *others: int, body: bool = True) -> dict[Any, Any]:
-    """Return the ``responses`` of a view: ``success`` and every problem that it may answer."""
-    codes = sorted({*_ALWAYS, *(_WITH_BODY if body else ()), *others})
-    problems = {
-        (code, PROBLEM_TYPE): OpenApiResponse(ProblemSerializer, description=_MEANINGS[code])
-        for code in codes
-    }
-    return {status: success, **problems}
-
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 IDEMPOTENCY_KEY: Final = OpenApiParameter(
     "Idempotency-Key",

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
+from accounts.api.documentation import answers
 from accounts.api.views import CallerMixin
 from accounts.callers import Caller
 from accounts.roles import Action
@@ -31,7 +32,6 @@ from factory.api.documentation import (
     IDEMPOTENCY_KEY,
     TEST_EXAMPLE,
     VALIDATION_EXAMPLE,
-    answers,
 )
 from factory.api.serializers import (
     AgentRequestSerializer,

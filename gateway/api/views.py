@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.api.documentation import answers
 from accounts.api.views import CallerMixin
 from accounts.roles import Action
 from gateway.api.serializers import InvokeResultSerializer
@@ -25,7 +26,7 @@ class InvokeView(CallerMixin, APIView):
     @extend_schema(
         operation_id="agent_invoke",
         request=OpenApiTypes.OBJECT,
-        responses=InvokeResultSerializer,
+        responses=answers(200, InvokeResultSerializer, 409, 424, 429, 502, 503, 504),
         parameters=[
             OpenApiParameter(
                 REQUEST_ID_HEADER,

@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.api.documentation import answers
 from accounts.api.views import CallerMixin
 from accounts.roles import Action
 from ledger.errors import NotFound
@@ -20,7 +21,9 @@ class ProvisioningView(CallerMixin, APIView):
 
     required_actions: ClassVar[dict[str, Action]] = {"GET": Action.VIEW}
 
-    @extend_schema(responses=ProvisioningSerializer, tags=["provisioning"])
+    @extend_schema(
+        responses=answers(200, ProvisioningSerializer, body=False), tags=["provisioning"]
+    )
     def get(self, request: Request, agent_id: str) -> Response:
         """Return the steps with state, seconds and details, and what to do next."""
         deployment = latest_deployment(agent_for(self.caller, agent_id))
@@ -36,7 +39,10 @@ class AgentDeploymentStatusView(CallerMixin, APIView):
 
     required_actions: ClassVar[dict[str, Action]] = {"GET": Action.VIEW}
 
-    @extend_schema(responses=AgentDeploymentStatusSerializer, tags=["provisioning"])
+    @extend_schema(
+        responses=answers(200, AgentDeploymentStatusSerializer, body=False),
+        tags=["provisioning"],
+    )
     def get(self, request: Request, agent_id: str) -> Response:
         """Return where the agent is in its life, its health, and how its deployment stands."""
         agent = agent_for(self.caller, agent_id)

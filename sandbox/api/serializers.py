@@ -2,12 +2,19 @@
 
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.api.serializers import StrictSerializer
 from sandbox.enums import Verdict
 
 SANDBOX_STATUSES = ["queued", "running", "completed", "errored", "cancelled"]
+
+
+@extend_schema_field(OpenApiTypes.OBJECT)
+class _AnyObject(serializers.JSONField):
+    """A JSON object of the capability's own schema."""
 
 
 class DifferenceSerializer(serializers.Serializer[Any]):
@@ -28,9 +35,9 @@ class ScenarioResultSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(Verdict.choices)
     duration_ms = serializers.FloatField(allow_null=True, help_text="Around the call.")
     memory_mb = serializers.FloatField(allow_null=True)
-    input = serializers.JSONField()
-    expected_output = serializers.JSONField(allow_null=True)
-    output = serializers.JSONField(allow_null=True)
+    input = _AnyObject()
+    expected_output = _AnyObject(allow_null=True)
+    output = _AnyObject(allow_null=True)
     differences = DifferenceSerializer(many=True)
     error = serializers.CharField(allow_null=True)
     logs = serializers.ListField(child=serializers.CharField())

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.api.documentation import answers
 from accounts.api.views import CallerMixin
 from accounts.roles import Action
 from sandbox.api.serializers import NoBodySerializer, TestSerializer
@@ -20,7 +21,11 @@ class TestResultsView(CallerMixin, APIView):
 
     required_actions: ClassVar[dict[str, Action]] = {"GET": Action.VIEW}
 
-    @extend_schema(operation_id="sandbox_test_results", responses=TestSerializer, tags=["sandbox"])
+    @extend_schema(
+        operation_id="sandbox_test_results",
+        responses=answers(200, TestSerializer, body=False),
+        tags=["sandbox"],
+    )
     def get(self, request: Request, test_id: UUID) -> Response:
         """Return the test's status and each scenario's result."""
         return Response(describe_test(test_for(self.caller, test_id)))
@@ -34,7 +39,7 @@ class TestCancelView(CallerMixin, APIView):
     @extend_schema(
         operation_id="sandbox_test_cancel",
         request=NoBodySerializer,
-        responses={202: TestSerializer},
+        responses=answers(202, TestSerializer, 409, 503),
         tags=["sandbox"],
     )
     def post(self, request: Request, test_id: UUID) -> Response:

@@ -88,16 +88,3 @@ class TemplateDetailSerializer(TemplateSerializer):
     examples = serializers.ListField(child=serializers.DictField())
     changelog = serializers.CharField(allow_blank=True)
     published_at = serializers.DateTimeField(allow_null=True)
-
-
-class ProblemSerializer(serializers.Serializer[Any]):
-    """An error (RFC 9457)."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    code = serializers.CharField()
-    detail = serializers.CharField()
-    errors = serializers.ListField(  # type: ignore[assignment]  # the name of the answer's field
-        child=serializers.DictField(), required=False
-    )

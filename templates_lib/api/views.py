@@ -1,14 +1,13 @@
 """The library for programs. Anybody may read it; nothing in it belongs to an organisation."""
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.api.problems import PROBLEM_TYPE
+from accounts.api.documentation import answers
 from templates_lib.api.serializers import (
-    ProblemSerializer,
     TemplateDetailSerializer,
     TemplateFilterSerializer,
     TemplateListSerializer,
@@ -16,8 +15,6 @@ from templates_lib.api.serializers import (
 from templates_lib.api.shapes import template_detail, template_summary
 from templates_lib.catalogue import TemplateFilter, find_templates, usage_counts
 from templates_lib.services import definition_of, shown_version
-
-_PROBLEM = OpenApiResponse(ProblemSerializer, description="What to do about it.")
 
 
 class _PublicView(APIView):
@@ -32,7 +29,7 @@ class TemplateListView(_PublicView):
     @extend_schema(
         operation_id="templates_list",
         parameters=[TemplateFilterSerializer],
-        responses={200: TemplateListSerializer, (400, PROBLEM_TYPE): _PROBLEM},
+        responses=answers(200, TemplateListSerializer, body=False, public=True),
         tags=["templates"],
         auth=[],
     )
@@ -59,7 +56,7 @@ class TemplateDetailView(_PublicView):
 
     @extend_schema(
         operation_id="templates_retrieve",
-        responses={200: TemplateDetailSerializer, (404, PROBLEM_TYPE): _PROBLEM},
+        responses=answers(200, TemplateDetailSerializer, body=False, public=True),
         tags=["templates"],
         auth=[],
     )
