@@ -60,21 +60,35 @@ class Outbound:
     """Whether the agent gets ``{"status", "body"}``; else the service's own body."""
 
 
-def prepare(path: str, token: str, body: Mapping[str, Any]) -> Outbound:
-    """Return the request that the agent with this token may make at ``path``.
+def sign_in(token: str) -> Agent:
+    """Return the agent with this token.
 
     Raises:
-        NotSignedIn: no agent has this token.
-        NotFound: no such route, or no such capability.
-        ModelNotConnected: ``no_model_connected``.
-        InvalidInput: the body, or the address that an operator gave, can't be used.
-        UpstreamFailed: the service's host is not known.
+        NotSignedIn: no agent has it.
+        Unavailable: the database does not answer.
 
     """
     try:
         agent = agent_of_egress_token(token)
-        if agent is None:
-            raise NotSignedIn("unauthorized", "Send the header Authorization: Bearer <token>.")
+    except OperationalError:
+        raise _database_away() from None
+    if agent is None:
+        raise NotSignedIn("unauthorized", "Send the header Authorization: Bearer <token>.")
+    return agent
+
+
+def prepare(path: str, agent: Agent, body: Mapping[str, Any]) -> Outbound:
+    """Return the request that this agent may make at ``path``.
+
+    Raises:
+        NotFound: no such route, or no such capability.
+        ModelNotConnected: ``no_model_connected``.
+        InvalidInput: the body, or the address that an operator gave, can't be used.
+        UpstreamFailed: the service's host is not known.
+        Unavailable: the database does not answer.
+
+    """
+    try:
         spec = _spec_of(agent)
         route = path.removeprefix(PREFIX)
         if route in _MODEL_ROUTES:
@@ -82,13 +96,15 @@ def prepare(path: str, token: str, body: Mapping[str, Any]) -> Outbound:
         if route.startswith(_HTTP_ROUTE):
             return _to_service(agent, spec, route.removeprefix(_HTTP_ROUTE), body)
     except OperationalError:
-        raise Unavailable(
-            "unavailable", "The platform's database does not answer. Try again soon."
-        ) from None
+        raise _database_away() from None
     raise NotFound(
         "not_found",
         f"Use {PREFIX}/v1/embeddings, {PREFIX}/v1/chat/completions or {PREFIX}/http/<capability>.",
     )
+
+
+def _database_away() -> Unavailable:
+    return Unavailable("unavailable", "The platform's database does not answer. Try again soon.")
 
 
 def _spec_of(agent: Agent) -> AgentSpec:

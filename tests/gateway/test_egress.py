@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 from channels.db import database_sync_to_async
 
 from accounts.roles import Role
+from gateway.egress import asgi
 from gateway.egress import upstream as sending
 from gateway.egress.asgi import MAX_BODY_BYTES, application
 from registry.models import Agent, AgentCredentials, Release
@@ -407,8 +409,8 @@ async def test_a_bad_call_is_told_what_to_do(
     assert upstream.received == []
 
 
-async def test_bodies_are_bounded_and_json() -> None:
-    async with way_out("x") as client:
+async def test_bodies_are_bounded_and_json(agent: Agent) -> None:
+    async with way_out((await _credentials(agent)).egress_token) as client:
         huge = b'{"a": "' + b"x" * MAX_BODY_BYTES + b'"}'
 
         async def chunks() -> AsyncIterator[bytes]:
@@ -451,6 +453,77 @@ async def test_other_connections_are_turned_away() -> None:
     assert sent == [{"type": "websocket.close", "code": 1008}]
     sent.clear()
     await application({"type": "lifespan"}, receive, send)
-    scope = {"type": "http", "method": "POST", "path": "/egress/v1/embeddings", "headers": []}
-    await application(scope, receive, send)
     assert sent == []
+
+
+def ask(token: str, receive: Callable[[], Any]) -> tuple[asyncio.Task[None], list[Any]]:
+    """Begin a call whose body `receive` gives; return it with what is answered."""
+    said: list[Any] = []
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/egress/http/plain_one",
+        "headers": [(b"authorization", f"Bearer {token}".encode())],
+    }
+    return asyncio.create_task(application(scope, receive, send)), said
+
+
+async def test_of_a_stranger_no_byte_is_read() -> None:
+    async def receive() -> Any:
+        raise AssertionError("read")
+
+    task, said = ask("nobody's", receive)
+    await task
+    assert said[0]["status"] == 401
+    assert (b"connection", b"close") in said[0]["headers"]
+
+
+async def test_one_agents_calls_at_once_are_bounded_and_hold_up_no_other(
+    operator: Caller, agent: Agent, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asgi, "MAX_CALLS", 2)
+    upstream.answer = Answer.of({})
+    token = (await _credentials(agent)).egress_token
+    reading, go_on = asyncio.Queue[None](), asyncio.Event()
+
+    async def receive() -> Any:
+        reading.put_nowait(None)
+        await go_on.wait()
+        return {"type": "http.request", "body": b'{"input": {}}'}
+
+    under_way = [ask(token, receive) for _ in range(2)]
+    for _ in under_way:
+        await asyncio.wait_for(reading.get(), 20)
+    refused = await post(agent, "/http/plain_one", {"input": {}})
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_calls")
+    other = await _do(make_agent, operator, spec_fields(upstream.url))
+    assert (await post(other, "/http/plain_one", {"input": {}})).status_code == 200
+    go_on.set()
+    for task, said in under_way:
+        await task
+        assert said[0]["status"] == 200
+    assert (await post(agent, "/http/plain_one", {"input": {}})).status_code == 200
+    assert not asgi._under_way  # noqa: SLF001 - nothing is counted for ever
+
+
+@pytest.mark.parametrize("ends", ["slow", "left"])
+async def test_a_body_that_does_not_come_gives_its_place_back(
+    agent: Agent, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    monkeypatch.setattr(asgi, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(asgi, "MAX_CALLS", 1)
+
+    async def receive() -> Any:
+        if ends == "slow":
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    task, said = ask((await _credentials(agent)).egress_token, receive)
+    await task
+    assert [message["status"] for message in said[:1]] == ([] if ends == "left" else [408])
+    assert upstream.received == []
+    assert (await post(agent, "/http/plain_one", {"input": {}})).status_code == 200
