@@ -156,6 +156,7 @@ class TemplateVersionAdmin(_CuratedAdmin):
     ) -> None:
         """Write the draft through the service."""
         save_draft(
+            actor=request.user if isinstance(request.user, User) else None,
             version=obj,
             definition=form.cleaned_data["definition"],
             files=form.cleaned_data["skeleton"],

@@ -158,9 +158,16 @@ def check_version(
 
 
 def save_draft(
-    *, version: TemplateVersion, definition: Mapping[str, Any], files: Mapping[str, str]
+    *,
+    actor: User | None,
+    version: TemplateVersion,
+    definition: Mapping[str, Any],
+    files: Mapping[str, str],
 ) -> TemplateVersion:
     """Write the contents of a draft, whose number follows the definition.
+
+    The audit trail keeps what was before and after, with who did it; saving what stands there
+    changes nothing.
 
     Raises:
         InvalidInput: the contents are not valid.
@@ -171,26 +178,52 @@ def save_draft(
     parsed = check_version(slug=version.template.slug, definition=definition, files=files)
     values = parsed.model_dump(mode="json")
     taken = TemplateVersion.objects.filter(template=version.template, version=parsed.version)
+    after: dict[str, Any] = {
+        "version": parsed.version,
+        "definition": values,
+        "files": dict(files),
+        "digest": version_digest(values, files),
+        "changelog": parsed.changelog,
+    }
     with transaction.atomic():
+        row = TemplateVersion.objects.select_for_update(of=("self",)).filter(pk=version.pk).first()
         if taken.exclude(pk=version.pk).exists():
             raise Conflict(
                 "version_taken",
                 f"There is a version {parsed.version} already. Raise the version.",
             )
-        updated = TemplateVersion.objects.filter(pk=version.pk, status=VersionStatus.DRAFT).update(
-            version=parsed.version,
-            definition=values,
-            files=dict(files),
-            digest=version_digest(values, files),
-            changelog=parsed.changelog,
-        )
-        if updated != 1:
+        if row is None or row.status != VersionStatus.DRAFT:
             raise Conflict(
                 "version_published",
                 "A published version never changes. Duplicate it as a new draft and edit that.",
             )
+        before = {name: getattr(row, name) for name in after}
+        if before != after:
+            TemplateVersion.objects.filter(pk=row.pk).update(**after)
+            record(
+                "template_version.edited",
+                row,
+                actor=actor,
+                detail={"changes": _changes(before, after)},
+            )
     version.refresh_from_db()
     return version
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what differs as ``{name: [before, after]}``; of the files, each one that differs."""
+    found = {
+        name: [before[name], after[name]]
+        for name in after
+        if name != "files" and before[name] != after[name]
+    }
+    old, new = before["files"], after["files"]
+    files = {
+        path: [old.get(path), new.get(path)]
+        for path in sorted(old.keys() | new.keys())
+        if old.get(path) != new.get(path)
+    }
+    return found | ({"files": files} if files else {})
 
 
 def duplicate_version(*, actor: User | None, version: TemplateVersion) -> TemplateVersion:

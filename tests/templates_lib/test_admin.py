@@ -135,7 +135,12 @@ def test_a_published_version_is_immutable(page: Client, published: TemplateVersi
     published.refresh_from_db()
     assert (published.digest, published.status) == before
     with pytest.raises(Conflict) as caught:
-        save_draft(version=published, definition=published.definition, files=published.files)
+        save_draft(
+            actor=None,
+            version=published,
+            definition=published.definition,
+            files=published.files,
+        )
     assert caught.value.code == "version_published"
 
 
@@ -165,6 +170,34 @@ def test_a_draft_is_edited_published_and_wins(page: Client, published: TemplateV
     assert AgentTemplate.objects.get(slug="blank").description == "Start from scratch"
     reasons = Transition.objects.filter(subject_id=draft.pk).values_list("reason", flat=True)
     assert "Confusing words" in list(reasons)
+
+
+def test_an_edit_is_on_record_with_who_and_what_stood_there(
+    page: Client, curator: User, draft: TemplateVersion
+) -> None:
+    edits = AuditEntry.objects.filter(event="template_version.edited", object_pk=str(draft.pk))
+    assert save(page, draft) == []
+    edits.delete()
+    draft.refresh_from_db()
+    before = draft.definition
+    files = {**draft.files, "docs/new.md.jinja": "New.\n"}
+    assert save(page, draft, definition=before | {"summary": "Anew"}, skeleton=files) == []
+    draft.refresh_from_db()
+
+    entry = edits.get()
+    assert entry.actor == curator
+    assert entry.remote_addr == "127.0.0.1"
+    changes = entry.additional_data["changes"]
+    assert changes["definition"] == [before, draft.definition]
+    assert draft.definition["summary"] == "Anew"
+    assert changes["files"] == {"docs/new.md.jinja": [None, "New.\n"]}
+    assert changes["digest"][1] == draft.digest
+    assert "version" not in changes
+
+    assert save(page, draft) == []
+    assert edits.count() == 1
+    assert save(page, draft, definition="{") != []
+    assert edits.count() == 1
 
 
 def test_status_can_not_be_posted(page: Client, draft: TemplateVersion) -> None:
@@ -268,7 +301,10 @@ def test_a_number_that_was_taken_meanwhile_is_said(
 ) -> None:
     with pytest.raises(Conflict) as caught:
         save_draft(
-            version=draft, definition=draft.definition | {"version": "1.0.0"}, files=draft.files
+            actor=None,
+            version=draft,
+            definition=draft.definition | {"version": "1.0.0"},
+            files=draft.files,
         )
     assert caught.value.code == "version_taken"
     second = duplicate_version(actor=None, version=published)
