@@ -8,7 +8,6 @@ from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.dateparse import parse_datetime
 
 from accounts.callers import Caller
 from factory.cost import CostEstimate, estimate
@@ -22,12 +21,14 @@ from factory.wizard.forms.base import StepContext, StepForm
 from factory.wizard.forms.basics import BasicsForm
 from factory.wizard.forms.capabilities import CapabilitiesForm
 from factory.wizard.tool_buttons import CHECKS
+from factory.wizard.tool_states import tool_state
 from ledger.errors import DomainError
 from registry.models import Agent
 from registry.spec import AgentSpec, Resources
 from sandbox.services import gate
 from templates_lib.services import render_and_check
 
+CHAT_MODEL: Final = "chat-model"
 _KEPT_SECONDS: Final = 3600
 
 
@@ -160,17 +161,27 @@ def capabilities_page(
     assert isinstance(form, CapabilitiesForm)  # noqa: S101 - told to the type checker
     checks = extra_data.get(CHECKS, {})
     here = {str(row["tool"].value()) for row in form.tools.forms}
-    rows = []
-    for row in form.tools.forms:
-        check = checks.get(str(row["tool"].value()))
-        rows.append(
-            {
-                "form": row,
-                "check": {**check, "at": parse_datetime(check["at"])} if check else None,
-            }
-        )
+    rows = [
+        {"form": row, "state": tool_state(row, checks.get(str(row["tool"].value())))}
+        for row in form.tools.forms
+    ]
+    # By the same rule as the finding ``model_not_connected`` of the review.
+    is_model = [str(row["tool"].value()) == CHAT_MODEL for row in form.tools.forms]
+    has_model = any(
+        row.is_filled_in for row, found in zip(form.tools.forms, is_model, strict=True) if found
+    )
     return {
         "tool_rows": rows,
+        "has_model": has_model,
+        "model_place": is_model.index(True) if any(is_model) else None,
+        "may_add_model": any(tool.slug == CHAT_MODEL for tool in context.tools),
+        "without_model": []
+        if has_model
+        else [
+            str(skill["name"].value() or "The new capability")
+            for skill in form.skills.forms
+            if skill["kind"].value() == "prompt"
+        ],
         "addable_tools": [tool for tool in context.tools if tool.slug not in here],
         "addable_capabilities": form.optional_capabilities,
         "secret_names": context.secrets,

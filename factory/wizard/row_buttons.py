@@ -32,7 +32,7 @@ def press(
         new = _template_capability(argument, context) if argument else dict(_NEW_CAPABILITY)
         return _changed(data, (SKILLS, "skill"), action, argument, new)
     if part == "tools" and action in ("add", "remove", "up", "down"):
-        slug = str(post.get("add_tool", ""))[:63]
+        slug = (argument if action == "add" else "") or str(post.get("add_tool", ""))[:63]
         if action == "add" and not any(tool.slug == slug for tool in context.tools):
             return "#tools"
         return _changed(data, (TOOLS, "tool"), action, argument, _template_tool(slug, context))

@@ -10,6 +10,7 @@ from factory.wizard.forms.base import StepContext
 from factory.wizard.forms.tools import ToolFormSet
 from factory.wizard.row_buttons import TOOLS
 from factory.wizard.storage import DraftStorage, WizardRequest
+from factory.wizard.tool_states import fingerprint
 from ledger.errors import DomainError
 from registry.services.secrets import put_secret
 from registry.services.tools import test_tool
@@ -49,7 +50,11 @@ def _test(argument: str, storage: DraftStorage, context: StepContext) -> str:
     form = formset.forms[place]
     slug = str(form["tool"].value() or "")
     checks: dict[str, Any] = dict(storage.extra_data.get(CHECKS, {}))
-    checks[slug] = {"at": timezone.now().isoformat(), **_result(form, context)}
+    checks[slug] = {
+        "at": timezone.now().isoformat(),
+        "of": fingerprint(form),
+        **_result(form, context),
+    }
     storage.extra_data = {**storage.extra_data, CHECKS: checks}
     return f"?open=tool-{place}#tool-{place}"
 

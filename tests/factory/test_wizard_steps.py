@@ -182,11 +182,50 @@ def test_tools_are_added_tested_and_removed(visitor: Visitor) -> None:
     assert step_of(visitor) == "resources"
 
 
+def states(visitor: Visitor) -> dict[str, tuple[str, str]]:
+    rows = visitor.context["tool_rows"]
+    return {row["form"].title: (row["state"].tone, row["state"].label) for row in rows}
+
+
 def test_the_platforms_redis_is_connected_for_real(visitor: Visitor) -> None:
-    fill_basics(use_template(visitor)).press("tools-test:0")
-    check = visitor.context["tool_rows"][0]["check"]
-    assert check["ok"] is True
-    assert "Connected" in visitor.html
+    fill_basics(use_template(visitor))
+    assert states(visitor) == {
+        "Redis": ("info", "Provided when deployed"),
+        "VectorDB": ("info", "Provided when deployed"),
+        "Embeddings API": ("", "Not set up"),
+    }
+    visitor.press("tools-test:0")
+    assert states(visitor)["Redis"] == ("ok", "Connected")
+
+
+def test_a_connection_test_counts_for_the_values_that_it_was_made_with(visitor: Visitor) -> None:
+    fill_basics(use_template(visitor))
+    row = "capabilities-tools-2-param_"
+    # A port that nothing listens on.
+    typed = {f"{row}base_url": "https://127.0.0.1:9/v1", f"{row}model": "m"}
+    visitor.press("save", typed)
+    assert states(visitor)["Embeddings API"] == ("warn", "Not complete")
+    assert "without them, search goes by words" in visitor.html
+    visitor.press("save", {f"{row}dimensions": "8"})
+    assert states(visitor)["Embeddings API"] == ("warn", "Not tested")
+    visitor.press("tools-test:2")
+    assert states(visitor)["Embeddings API"] == ("bad", "Not connected")
+    visitor.press("save", {f"{row}model": "another"})
+    assert states(visitor)["Embeddings API"] == ("warn", "Not tested")
+
+
+def test_a_prompt_without_a_model_is_said_where_it_is_made(visitor: Visitor) -> None:
+    fill_basics(use_template(visitor))
+    assert "No model is connected." not in visitor.html
+    visitor.press("skills-add")
+    assert visitor.context["without_model"] == ["The new capability"]
+    assert "No model is connected." in visitor.html
+    visitor.press("tools-add:chat-model")
+    assert visitor.context["model_place"] == 3
+    row = "capabilities-tools-3-param_"
+    visitor.press("save", {f"{row}base_url": "https://models.example/v1", f"{row}model": "m"})
+    assert visitor.context["without_model"] == []
+    assert "No model is connected." not in visitor.html
 
 
 def test_a_secret_is_kept_by_name_and_its_value_nowhere_else(

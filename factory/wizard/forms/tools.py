@@ -7,11 +7,16 @@ from django.forms import BaseFormSet, formset_factory
 
 from factory.wizard.fields import JsonField, NumberInput
 from factory.wizard.forms.base import StepContext
+from registry.enums import ToolKind
 from registry.models import Tool
 from registry.services.tools import check_parameters
 from registry.spec import ToolBinding
 
 _PARAMETER: Final = "param_"
+_DIMENSIONS: Final = "param_dimensions"
+_DIMENSIONS_HELP: Final = (
+    "Length of the model's vectors; Test connection tells it. Without it, search goes by words."
+)
 MAX_TOOLS: Final = 30
 
 
@@ -36,6 +41,8 @@ class ToolForm(forms.Form):
         for name, schema in (self._properties() if self.row else {}).items():
             self.parameter_names.append(name)
             self.fields[_PARAMETER + name] = _field_for(name, schema)
+        if self._is_embeddings and _DIMENSIONS in self.fields:
+            self.fields[_DIMENSIONS].help_text = _DIMENSIONS_HELP
 
     def _properties(self) -> dict[str, Any]:
         found = (self.row.parameters_schema or {}).get("properties", {}) if self.row else {}
@@ -47,9 +54,30 @@ class ToolForm(forms.Form):
         return self.row.name if self.row else str(self["tool"].value() or "Unknown tool")
 
     @property
-    def parameter_fields(self) -> list[Any]:
-        """The parameters' fields, in the order of the tool's schema."""
-        return [self[_PARAMETER + name] for name in self.parameter_names]
+    def parameter_fields(self) -> list[tuple[Any, bool]]:
+        """The parameters' fields in the schema's order, each with whether its use needs it."""
+        schema = self.row.parameters_schema or {} if self.row else {}
+        needed = {_PARAMETER + str(name) for name in schema.get("required", ())}
+        if self._is_embeddings:
+            needed.add(_DIMENSIONS)
+        names = [_PARAMETER + name for name in self.parameter_names]
+        return [(self[name], name in needed) for name in names]
+
+    @property
+    def _is_embeddings(self) -> bool:
+        return self.row is not None and self.row.kind == ToolKind.EMBEDDINGS
+
+    @property
+    def is_filled_in(self) -> bool:
+        """Whether any parameter was typed."""
+        return any(self[_PARAMETER + name].value() for name in self.parameter_names)
+
+    @property
+    def lacks_dimensions(self) -> bool:
+        """Whether these are embeddings whose vectors' length is not known, so nothing uses them."""
+        return self._is_embeddings and not (
+            _DIMENSIONS in self.fields and self[_DIMENSIONS].value()
+        )
 
     def clean(self) -> dict[str, Any]:
         """Check what was filled in by the tool's own schema."""
