@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.callers import Caller
+from accounts.models import Organization
 from accounts.roles import Action
 from ledger.errors import NotFound, TooManyRequests
 from ledger.transitions import transition
@@ -60,14 +61,17 @@ def start_test(
     """
     caller.require(Action.CREATE_AGENTS)
     checked = check_scenarios(spec, scenarios)
-    active = SandboxTest.objects.of(caller.organization).filter(status__in=ACTIVE)
-    if active.count() >= MAX_ACTIVE_TESTS:
-        raise TooManyRequests(
-            "too_many_tests",
-            f"{MAX_ACTIVE_TESTS} tests are under way. Wait for one to end, or cancel one.",
-        )
     test_id = uuid.uuid4()
     with transaction.atomic():
+        # Two at once take turns, so that both are counted. Only against each other: rows that refer
+        # to the organisation can be made meanwhile.
+        Organization.objects.select_for_update(no_key=True).get(pk=caller.organization.pk)
+        active = SandboxTest.objects.of(caller.organization).filter(status__in=ACTIVE)
+        if active.count() >= MAX_ACTIVE_TESTS:
+            raise TooManyRequests(
+                "too_many_tests",
+                f"{MAX_ACTIVE_TESTS} tests are under way. Wait for one to end, or cancel one.",
+            )
         test = SandboxTest.objects.create(
             id=test_id,
             organization=caller.organization,

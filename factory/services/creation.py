@@ -170,7 +170,7 @@ def hold_quota(caller: Caller, spec: AgentSpec, *, agent: Agent | None = None) -
         TooManyRequests: ``tier_quota_full``.
 
     """
-    Organization.objects.select_for_update().get(pk=caller.organization.pk)
+    Organization.objects.select_for_update(no_key=True).get(pk=caller.organization.pk)
     tier = Tier.objects.get(pk=spec.tier)
     others = Agent.objects.of(caller.organization).counted_in_quota().filter(tier=spec.tier)
     used = (others if agent is None else others.exclude(pk=agent.pk)).count()

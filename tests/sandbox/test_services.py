@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,15 @@ from channels.db import database_sync_to_async
 from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser
+from django.db import connection
 from rest_framework.test import APIClient
 
 from accounts.models import Membership
 from accounts.roles import Role
 from ledger import events
 from ledger.errors import InvalidInput, NotAllowed, NotFound, TooManyRequests
+from sandbox import services
+from sandbox.dispatch import dispatch
 from sandbox.enums import SandboxTestStatus, Verdict
 from sandbox.models import SandboxTest
 from sandbox.routing import websocket_urlpatterns
@@ -98,6 +102,54 @@ def test_an_organisation_has_so_many_tests_at_a_time(maker: Caller) -> None:
     started(make_caller(Role.OPERATOR))
     cancel_test(caller=maker, test=tests[0])
     started(maker)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_started_at_once_the_second_counts_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    maker = make_caller(Role.OPERATOR)
+    for _ in range(MAX_ACTIVE_TESTS - 1):
+        started(maker)
+    counted, go_on = threading.Event(), threading.Event()
+    real = dispatch
+    outcomes: list[str] = []
+
+    def slowly(test: SandboxTest) -> None:
+        # The first has counted and is not committed yet.
+        if not counted.is_set():
+            counted.set()
+            assert go_on.wait(60)
+        real(test)
+
+    def begin() -> None:
+        try:
+            started(maker)
+            outcomes.append("started")
+        except TooManyRequests as error:
+            outcomes.append(error.code)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(services, "dispatch", slowly)
+    first, second = threading.Thread(target=begin), threading.Thread(target=begin)
+    first.start()
+    assert counted.wait(60)
+    second.start()
+    while second.is_alive() and not somebody_waits():
+        second.join(0.05)
+    go_on.set()
+    first.join(60)
+    second.join(60)
+    assert sorted(outcomes) == ["started", "too_many_tests"]
+    assert SandboxTest.objects.count() == MAX_ACTIVE_TESTS
+
+
+def somebody_waits() -> bool:
+    """Tell whether a session of the database waits for a lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])
 
 
 def test_cancelling_a_waiting_test_ends_it_at_once(maker: Caller) -> None:
