@@ -35,10 +35,6 @@ class Action(StrEnum):
     """Write and remove secrets; nobody can read one."""
     CURATE = "curate"
     """Edit and publish templates, tools and rules."""
-    APPROVE = "approve"
-    """Decide on approvals."""
-    ADMINISTER = "administer"
-    """Manage members, tiers, prices and API tokens of others."""
 
 
 _VIEWER: Final = frozenset({Action.VIEW})
@@ -53,7 +49,7 @@ PERMISSIONS: Final[Mapping[str, frozenset[Action]]] = {
     Role.VIEWER: _VIEWER,
     Role.OPERATOR: _OPERATOR,
     Role.CURATOR: _OPERATOR | {Action.CURATE},
-    Role.APPROVER: _VIEWER | {Action.INVOKE_AGENTS, Action.APPROVE},
+    Role.APPROVER: _VIEWER | {Action.INVOKE_AGENTS},
     Role.ADMIN: frozenset(Action),
 }
 
