@@ -1,14 +1,16 @@
 """How values of JSON and change logs are written for people who read no JSON."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from django import template
+from django.forms import BoundField
 from django.utils.safestring import SafeString
 
 from factory.prose import to_html
 
 register = template.Library()
+_MB: Final = 1024
 
 
 @register.filter
@@ -25,6 +27,16 @@ def readable(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+@register.filter
+def gigabytes(field: BoundField) -> str:
+    """Write the field's MB as GB, as in "= 1.5 GB"; nothing for less, or for what is no number."""
+    try:
+        found = int(str(field.value()))
+    except ValueError:
+        return ""
+    return f"= {found / _MB:.3g} GB" if found >= _MB else ""
 
 
 @register.filter

@@ -20,6 +20,7 @@ from factory.wizard.compose import Composition
 from factory.wizard.forms.base import StepContext, StepForm
 from factory.wizard.forms.basics import BasicsForm
 from factory.wizard.forms.capabilities import CapabilitiesForm
+from factory.wizard.tier_prices import tier_prices
 from factory.wizard.tool_buttons import CHECKS
 from factory.wizard.tool_states import tool_state
 from ledger.errors import DomainError
@@ -202,6 +203,7 @@ def resources_page(caller: Caller, composition: Composition, form: StepForm) -> 
         return context
     try:
         context["cost"] = estimate(tier=tier, resources=resources)
+        context["tier_prices"] = tier_prices(context["cost"], resources)
     except DomainError as error:
         context["cost_error"] = error.message
     if form.context.definition is not None:
@@ -253,6 +255,7 @@ def review_page(
     context["infrastructure"] = infrastructure(spec)
     try:
         context["cost"] = estimate(tier=spec.tier, resources=spec.resources)
+        context["tier_prices"] = tier_prices(context["cost"], spec.resources)
         context["files"] = generated_files(spec)
     except DomainError as error:
         context["problems"] = [*context.get("problems", []), *located(error, draft)]

@@ -63,12 +63,20 @@ for (const text of document.querySelectorAll("[data-counter]")) {
 // A slider and its number box say the same.
 for (const slider of document.querySelectorAll("[data-slider]")) {
   const box = document.getElementById(slider.dataset.slider);
+  const gigabytes = slider.parentElement.querySelector("[data-gigabytes]");
+  const tell = () => {
+    const found = Number(box.value) / 1024;
+    if (gigabytes) gigabytes.textContent = found >= 1 ? `= ${Number(found.toPrecision(3))} GB` : "";
+  };
   slider.addEventListener("input", () => {
     box.value = slider.value;
+    tell();
   });
   box.addEventListener("input", () => {
     slider.value = box.value;
+    tell();
   });
+  tell();
 }
 
 // Of a capability's ways, only the chosen one's fields are shown.

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from django.forms import CharField
 
+from factory.models import Tier
+from factory.wizard.forms import testing
+from factory.wizard.forms.base import StepContext
+from factory.wizard.forms.basics import BasicsForm
+from factory.wizard.forms.capabilities import CapabilitiesForm, CapabilityForm
+from factory.wizard.forms.resources import ResourcesForm
 from registry.models import Secret
 from tests.factory.walking import (
     draft_of,
@@ -28,7 +35,7 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("name", "", "This field is required."),
+        ("name", "", "Give the agent a name."),
         ("name", "x" * 101, "at most 100 characters"),
         ("agent_id", "9 lives", "Begin with a letter"),
         ("agent_id", "ab", "3 to 64"),
@@ -47,6 +54,24 @@ def test_basics_say_what_is_wrong_beside_the_field(
     errors = " ".join(visitor.context["form"].errors[field])
     assert sentence in errors
     assert "aria-invalid" in visitor.html or field == "tier"
+
+
+def test_every_field_says_what_to_do_when_it_is_left_empty(caller: Caller) -> None:
+    context = StepContext(caller=caller, definition=None)
+    steps = (BasicsForm, CapabilitiesForm, ResourcesForm, testing.TestForm)
+    asked = [
+        *(step(context=context) for step in steps),
+        CapabilityForm(context=context),
+        testing.ScenarioForm(),
+    ]
+    default = CharField.default_error_messages["required"]
+    silent = [
+        f"{type(form).__name__}.{name}"
+        for form in asked
+        for name, field in form.fields.items()
+        if field.required and field.error_messages["required"] == default
+    ]
+    assert silent == []
 
 
 @pytest.mark.parametrize("name", ['Quote " Agent', "Line\nbreak", "{{ braces }}", "Emoji 🤖 Agent"])
@@ -121,6 +146,26 @@ def test_resources_outside_their_bounds_are_said_beside_the_field(
     visitor.press("next", {f"resources-{field}": value})
     assert (visitor.status, step_of(visitor)) == (200, "resources")
     assert visitor.context["form"].errors[field]
+
+
+def test_memory_is_told_in_gigabytes_too(visitor: Visitor) -> None:
+    fill_basics(use_template(visitor)).press("next")
+    assert "<span data-gigabytes>= 2 GB</span>" in visitor.html
+    visitor.press("save", {"resources-memory_mb": "1536"})
+    assert "<span data-gigabytes>= 1.5 GB</span>" in visitor.html
+    visitor.press("next", {"resources-memory_mb": "4"})
+    assert "<span data-gigabytes></span>" in visitor.html
+    assert "Give at least 512 MB. For 2 GB, write 2048." in visitor.html
+
+
+def test_a_tier_that_is_too_small_is_not_offered_as_if_it_fitted(visitor: Visitor) -> None:
+    fill_basics(use_template(visitor)).press("next")
+    Tier.objects.filter(number=2).update(max_memory_mb=4096, max_cpu_cores=1)
+    typed = {"resources-memory_mb": "4608", "resources-cpu_cores": "1.5"}
+    visitor.press("save", typed)
+    exceeded = {price.number: price.exceeded for price in visitor.context["tier_prices"]}
+    assert exceeded == {2: "1 core and 4 GB of memory", 3: "4 GB of memory", 4: ""}
+    assert "Too small: up to 1 core and 4 GB of memory" in visitor.html
 
 
 def test_environment_and_packages_reach_the_specification(visitor: Visitor) -> None:

@@ -1,7 +1,8 @@
 """What the forms of the steps share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.forms.utils import ErrorDict
@@ -31,8 +32,12 @@ class StepForm(forms.Form):
     defaults in the place of the other steps, so no step lets through what a later one refuses.
     """
 
+    asked_for: ClassVar[Mapping[str, str]] = {}
+    """Field → what to do when it was left empty."""
+
     def __init__(self, *args: Any, context: StepContext, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        ask_for(self, self.asked_for)
         self.context = context
         self._compiled = False
 
@@ -73,6 +78,12 @@ class StepForm(forms.Form):
     def forgive(self) -> None:
         """Show what was typed without its errors, as on a page that was left unfinished."""
         forgive_form(self)
+
+
+def ask_for(form: forms.BaseForm, messages: Mapping[str, str]) -> None:
+    """Let each field say what to do when it was left empty: field → sentence."""
+    for name, sentence in messages.items():
+        form.fields[name].error_messages["required"] = sentence
 
 
 def forgive_form(form: forms.BaseForm) -> None:

@@ -1,5 +1,6 @@
 """Step 2: who the agent is."""
 
+from types import MappingProxyType
 from typing import Any, Final
 
 from django import forms
@@ -19,6 +20,8 @@ _TIERS: Final = [(str(number), f"Tier {number}") for number in range(1, 6)]
 
 class BasicsForm(StepForm):
     """Name, id, description, tier and labels."""
+
+    asked_for = MappingProxyType({"name": "Give the agent a name.", "tier": "Choose a tier."})
 
     name = forms.CharField(
         label="Agent name",

@@ -1,6 +1,7 @@
 """Step 3: what the agent can do, with which tools, and how it remembers."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from django import forms
@@ -8,7 +9,7 @@ from django.forms import BaseFormSet, formset_factory
 from django.forms.utils import ErrorList
 
 from factory.wizard.fields import JsonField, JsonListField, JsonTextarea, NumberInput, SchemaField
-from factory.wizard.forms.base import StepContext, StepForm, forgive_form
+from factory.wizard.forms.base import StepContext, StepForm, ask_for, forgive_form
 from factory.wizard.forms.tools import ToolFormSet, tool_initial
 from factory.wizard.rows import MAX_ROWS
 from ledger.errors import FieldProblem
@@ -35,6 +36,13 @@ _MEMORY_KINDS: Final = (
     (MemoryKind.HYBRID, "Hybrid (both)"),
 )
 _SECONDS_PER_HOUR: Final = 3600
+_ASKED_FOR: Final = {
+    "name": "Give the capability a name, as in analyze_sentiment.",
+    "input_schema": 'Say what it takes, as in {"text": "string"}.',
+    "output_schema": 'Say what it answers, as in {"mood": "good|bad"}.',
+    "timeout_seconds": "Give the seconds after which a call ends, as in 30.",
+    "kind": "Choose how it is done.",
+}
 
 
 class CapabilityForm(forms.Form):
@@ -89,6 +97,7 @@ class CapabilityForm(forms.Form):
 
     def __init__(self, *args: Any, context: StepContext, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        ask_for(self, _ASKED_FOR)
         field = self.fields["secret"]
         assert isinstance(field, forms.ChoiceField)  # noqa: S101 - told to the type checker
         field.choices = [("", "None"), *((name, name) for name in context.secrets)]
@@ -171,6 +180,16 @@ def capability_initial(capability: Capability) -> dict[str, Any]:
 
 class CapabilitiesForm(StepForm):
     """Capabilities, tools, memory, and the template's own settings."""
+
+    asked_for = MappingProxyType(
+        {
+            "kind": "Choose how the agent remembers.",
+            "ttl_hours": "Give the hours after which short-term memory forgets, as in 24.",
+            "retention_days": "Give the days that long-term memory is kept, as in 30.",
+            "capacity_items": "Give the most contexts that are kept, as in 100000.",
+            "max_context_size": "Give the most characters that a summary reads, as in 10000.",
+        }
+    )
 
     kind = forms.ChoiceField(label="Memory", choices=[(k.value, v) for k, v in _MEMORY_KINDS])
     ttl_hours = forms.FloatField(

@@ -1,5 +1,6 @@
 """Step 4: what the agent is given, and how it behaves under load and failure."""
 
+from types import MappingProxyType
 from typing import Any, Final
 
 from django import forms
@@ -16,11 +17,35 @@ _BACKOFFS: Final = (("exponential", "Exponential: waits longer each time"), ("fi
 class ResourcesForm(StepForm):
     """Resources, queue, policies, environment and packages."""
 
+    asked_for = MappingProxyType(
+        {
+            "cpu_cores": "Give the CPU cores, from 0.5 to 4.",
+            "memory_mb": "Give the memory in MB, as in 2048 for 2 GB.",
+            "storage_gb": "Give the storage in GB, from 1 to 100.",
+            "priority": "Choose a queue priority.",
+            "max_concurrency": "Give the requests at a time, from 1 to 50.",
+            "max_attempts": "Give the attempts, from 1 to 10.",
+            "backoff": "Choose how the waits between attempts grow.",
+            "initial_seconds": "Give the first wait in seconds, as in 1.",
+            "operation_seconds": "Give the seconds after which an operation ends, as in 30.",
+            "workflow_seconds": "Give the seconds that a workflow may take, as in 300.",
+            "rate_limit_per_minute": "Give the requests a minute, as in 100.",
+        }
+    )
+
     cpu_cores = forms.FloatField(
         label="CPU", min_value=0.5, max_value=4, widget=NumberInput(step=0.25)
     )
     memory_mb = forms.IntegerField(
-        label="Memory", min_value=512, max_value=8192, widget=NumberInput()
+        label="Memory",
+        min_value=512,
+        max_value=8192,
+        widget=NumberInput(),
+        error_messages={
+            "invalid": "Give the memory in whole MB, as in 2048 for 2 GB.",
+            "min_value": "Give at least 512 MB. For 2 GB, write 2048.",
+            "max_value": "Give at most 8192 MB, which is 8 GB.",
+        },
     )
     storage_gb = forms.IntegerField(
         label="Storage",

@@ -6,7 +6,7 @@ from django import forms
 from django.forms import BaseFormSet, formset_factory
 
 from factory.wizard.fields import JsonField, JsonTextarea
-from factory.wizard.forms.base import StepForm, forgive_form
+from factory.wizard.forms.base import StepForm, ask_for, forgive_form
 
 MAX_SCENARIOS = 30
 
@@ -23,6 +23,16 @@ class ScenarioForm(forms.Form):
         help_text="The part of the answer that matters. Empty: any answer that fits the schema.",
         widget=JsonTextarea(rows=3, placeholder='{"status": "stored"}'),
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        ask_for(
+            self,
+            {
+                "name": "Give the scenario a name.",
+                "input": "Give an input, as in {} for an empty one.",
+            },
+        )
 
 
 class _ScenarioFormSet(BaseFormSet[ScenarioForm]):
