@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db.models import F, QuerySet
+from django.db.models.functions import Least
 from django.utils import timezone
 
 from ledger.errors import DomainError
@@ -17,7 +18,9 @@ from provisioning.drivers.base import (
     LABEL_PREFIX,
     DriverError,
     InstanceState,
+    NotFoundDriverError,
     OwnedResource,
+    PermanentDriverError,
     RuntimeDriver,
 )
 from provisioning.enums import DeploymentStatus
@@ -30,7 +33,12 @@ from provisioning.stores.errors import StoreError
 from provisioning.turns import clearing, one_at_a_time
 from registry.enums import Health
 from registry.models import Agent
-from registry.services.agents import credentials_of, record_health, register_agent
+from registry.services.agents import (
+    credentials_of,
+    fail_agent,
+    record_health,
+    register_agent,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +46,9 @@ _CHECKS_AT_ONCE: Final = 8
 _FIRST_RESTART_PAUSE: Final = timedelta(seconds=10)
 _LAST_RESTART_PAUSE: Final = timedelta(minutes=10)
 _STAYED_UP: Final = timedelta(minutes=10)
+_FAILED_AFTER: Final = 5
+"""Times that an agent ended, or could not be started, since it last stayed up."""
+_MAX_RESTARTS_COUNTED: Final = 1000
 _KEY_ID_LENGTH: Final = 8
 
 
@@ -113,16 +124,34 @@ def _look_after(deployment: Deployment) -> None:
         if deployment.restarts and now - (deployment.restarted_at or now) > _STAYED_UP:
             rows.update(restarts=0)
         return
-    # One that is missing was removed, as the platform does when it stops: only one that ended by
-    # itself is to be waited for longer each time.
-    ended = instance.state is not InstanceState.MISSING
-    pause: timedelta = _FIRST_RESTART_PAUSE * 2 ** (min(deployment.restarts, 10) if ended else 0)
+    pause: timedelta = _FIRST_RESTART_PAUSE * 2 ** min(deployment.restarts, 10)
     if deployment.restarted_at and now - deployment.restarted_at < min(pause, _LAST_RESTART_PAUSE):
         return
-    if not rows.update(restarts=F("restarts") + int(ended), restarted_at=now):
+    if not rows.update(restarted_at=now):
         return
+    # One that is missing was removed, as the platform does when it stops: only what ended by itself
+    # or can't be started counts.
+    ended = instance.state is not InstanceState.MISSING
+    if ended:
+        _count_failure(deployment, "The agent ended again and again soon after its start.")
     log.warning("agent started again", deployment=str(deployment.pk), was=str(instance.state))
-    _start_again(deployment, driver)
+    try:
+        _start_again(deployment, driver)
+    except (PermanentDriverError, NotFoundDriverError):
+        if not ended:
+            _count_failure(deployment, "The agent can't be started again.")
+        raise
+
+
+def _count_failure(deployment: Deployment, what: str) -> None:
+    """Count it for the next pause; so many mean that the agent has failed."""
+    rows = Deployment.objects.filter(pk=deployment.pk, status=DeploymentStatus.RUNNING)
+    rows.update(restarts=Least(F("restarts") + 1, _MAX_RESTARTS_COUNTED))
+    deployment.refresh_from_db(fields=["restarts", "status"])
+    if deployment.status == DeploymentStatus.RUNNING and deployment.restarts >= _FAILED_AFTER:
+        reason = f"{what} Look at its log, put that right, then activate it."
+        if fail_agent(agent=deployment.agent, reason=reason):
+            log.warning("agent failed", deployment=str(deployment.pk), reason=reason)
 
 
 def _start_again(deployment: Deployment, driver: RuntimeDriver) -> None:
@@ -153,7 +182,9 @@ def _start_again(deployment: Deployment, driver: RuntimeDriver) -> None:
 
 def _attach(deployment: Deployment, address: str) -> None:
     log.info("agent answers at another address", deployment=str(deployment.pk))
-    register_agent(agent=deployment.agent, release=deployment.release, endpoint=address)
+    register_agent(
+        agent=deployment.agent, release=deployment.release, endpoint=address, deployed=False
+    )
 
 
 def _drivers() -> Iterable[RuntimeDriver]:

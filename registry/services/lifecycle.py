@@ -18,10 +18,11 @@ _REGISTERED: Final = Q(registered_at__isnull=False, current_release__isnull=Fals
 _UNDEPLOYED_TO_DRAFT: Final = frozenset({AgentStatus.ACTIVE, AgentStatus.PAUSED})
 
 
-def register_agent(*, agent: Agent, release: Release, endpoint: str) -> bool:
+def register_agent(*, agent: Agent, release: Release, endpoint: str, deployed: bool = True) -> bool:
     """Make the running agent known: where it answers and which release it runs.
 
-    Returns whether that changed anything. An agent that had failed is a draft again.
+    Returns whether that changed anything. An agent that had failed is a draft again once it is
+    ``deployed`` anew; one that was only started again is still to be looked at.
     """
     with transaction.atomic():
         row = Agent.objects.present().select_for_update().filter(pk=agent.pk).first()
@@ -38,7 +39,7 @@ def register_agent(*, agent: Agent, release: Release, endpoint: str) -> bool:
                 updated_at=now,
             )
             audit.record("agent.registered", row, actor=None, detail={"release": release.number})
-        if row.status == AgentStatus.FAILED:
+        if deployed and row.status == AgentStatus.FAILED:
             transition(row, to=AgentStatus.DRAFT, reason="Deployed again.")
     agent.refresh_from_db()
     return changed
@@ -124,10 +125,14 @@ def deprecate_agent(*, caller: Caller, agent: Agent) -> Agent:
 
 
 def fail_agent(*, agent: Agent, reason: str) -> bool:
-    """Mark the agent as failed; ``reason`` is for people. Doing it twice does it once."""
+    """Mark the agent as failed: nobody calls it until somebody has looked at it and activates it.
+
+    ``reason`` is for people. Returns whether that changed anything: doing it twice does it once,
+    and a deprecated agent, which can't be called anyway, stays so.
+    """
     with transaction.atomic():
         row = Agent.objects.present().select_for_update().filter(pk=agent.pk).first()
-        if row is None or row.status == AgentStatus.FAILED:
+        if row is None or row.status in (AgentStatus.FAILED, AgentStatus.DEPRECATED):
             return False
         transition(row, to=AgentStatus.FAILED, reason=reason)
     agent.refresh_from_db()

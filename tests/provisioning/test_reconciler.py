@@ -13,6 +13,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from ledger.models import Transition
 from ledger.transitions import transition
 from provisioning import engine, reconciler, tasks, turns, upkeep
 from provisioning.drivers.base import InstanceState, TransientDriverError
@@ -23,9 +24,9 @@ from provisioning.shutdown import stop_instances
 from provisioning.stores.memory import MemoryStore
 from provisioning.stores.queues import QueueStore
 from provisioning.turns import one_at_a_time
-from registry.enums import Health
+from registry.enums import AgentStatus, Health
 from registry.models import Agent, AgentCredentials
-from registry.services.agents import credentials_of
+from registry.services.agents import activate_agent, credentials_of
 from tests.provisioning.saga import (
     LONG_TERM,
     carry_out,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from pytest_django.fixtures import Settings
 
+    from accounts.callers import Caller
     from config.embedded import EmbeddedServers
     from provisioning.drivers.base import Instance, InstanceRequest, RuntimeDriver
 
@@ -50,6 +52,23 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def ago(**how_long: float) -> datetime:
     return timezone.now() - timedelta(**how_long)
+
+
+def end_instance(driver: RuntimeDriver, deployment: Deployment) -> None:
+    """Kill the agent's process and wait until the driver knows."""
+    number = driver.inspect(deployment.instance_name).id
+    os.kill(int(re.sub(r"\D.*", "", number)), signal.SIGKILL)
+    for _ in range(500):
+        if driver.inspect(deployment.instance_name).state is InstanceState.EXITED:
+            return
+        threading.Event().wait(0.02)
+
+
+def carry_out_again(caller: Caller, deployment: Deployment) -> Deployment:
+    """Deploy the same release once more."""
+    return carry_out(
+        deploy_release(caller=caller, agent=deployment.agent, release=deployment.release)
+    )
 
 
 def in_thread(call: Callable[..., object], *given: object) -> None:
@@ -287,22 +306,13 @@ def test_an_agent_that_died_is_started_again_with_growing_pauses(
 ) -> None:
     _, deployment = make_deployment()
     done = carry_out(deployment)
-
-    def kill() -> None:
-        number = process_driver.inspect(done.instance_name).id
-        os.kill(int(re.sub(r"\D.*", "", number)), signal.SIGKILL)
-        for _ in range(500):
-            if process_driver.inspect(done.instance_name).state is InstanceState.EXITED:
-                return
-            threading.Event().wait(0.02)
-
-    kill()
+    end_instance(process_driver, done)
     upkeep.look_after_instances()
     again = process_driver.inspect(done.instance_name)
     assert again.state is InstanceState.RUNNING
     row = fresh(done)
     assert (row.agent.endpoint, row.restarts) == (again.address, 1)
-    kill()
+    end_instance(process_driver, done)
     upkeep.look_after_instances()
     assert process_driver.inspect(done.instance_name).state is not InstanceState.RUNNING
     Deployment.objects.update(restarted_at=ago(seconds=21))
@@ -312,6 +322,76 @@ def test_an_agent_that_died_is_started_again_with_growing_pauses(
     Deployment.objects.update(restarted_at=ago(minutes=11))
     upkeep.look_after_instances()
     assert fresh(done).restarts == 0
+
+
+def test_an_agent_that_ends_again_and_again_has_failed_until_somebody_activates_it(
+    process_driver: RuntimeDriver,
+) -> None:
+    caller, deployment = make_deployment()
+    done = carry_out(deployment)
+    agent = activate_agent(caller=caller, agent=done.agent)
+    for number in range(1, 6):
+        end_instance(process_driver, done)
+        Deployment.objects.update(restarted_at=ago(minutes=11))
+        upkeep.look_after_instances()
+        agent.refresh_from_db()
+        assert fresh(done).restarts == number
+        assert agent.status == (AgentStatus.ACTIVE if number < 5 else AgentStatus.FAILED)
+    moved = Transition.objects.filter(subject_id=agent.pk).latest("id")
+    assert (moved.to_status, moved.actor) == ("failed", None)
+    assert "activate it" in moved.reason
+    # It is kept running, but it is for a person to say that it may be called.
+    end_instance(process_driver, done)
+    Deployment.objects.update(restarted_at=ago(minutes=11))
+    upkeep.look_after_instances()
+    agent.refresh_from_db()
+    running = process_driver.inspect(done.instance_name)
+    assert running.state is InstanceState.RUNNING
+    assert (agent.status, agent.endpoint) == (AgentStatus.FAILED, running.address)
+    assert activate_agent(caller=caller, agent=agent).status == AgentStatus.ACTIVE
+
+
+def test_an_agent_that_cannot_be_started_again_has_failed_in_the_end(
+    process_driver: RuntimeDriver,
+) -> None:
+    caller, deployment = make_deployment()
+    done = carry_out(deployment)
+    agent = activate_agent(caller=caller, agent=done.agent)
+    process_driver.remove_instance(done.instance_name)
+    process_driver.remove_image(done.image_tag)
+    type(done.release).objects.update(files={"../outside.py": ""})
+    for _ in range(5):
+        agent.refresh_from_db()
+        assert agent.status == AgentStatus.ACTIVE
+        Deployment.objects.update(restarted_at=ago(minutes=11))
+        upkeep.look_after_instances()
+    agent.refresh_from_db()
+    assert agent.status == AgentStatus.FAILED
+    type(done.release).objects.update(files=done.release.files)
+    undeploy_agent(caller=caller, agent=agent)
+    tasks.compensate_deployment(str(done.pk))
+    again = carry_out_again(caller, done)
+    assert again.agent.status == AgentStatus.DRAFT
+
+
+def test_an_engine_that_is_away_fails_no_agent(
+    process_driver: RuntimeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, deployment = make_deployment()
+    done = carry_out(deployment)
+    agent = activate_agent(caller=caller, agent=done.agent)
+    process_driver.remove_instance(done.instance_name)
+
+    def away(*_: object) -> None:
+        raise TransientDriverError("The engine does not answer.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(process_driver), "ensure_instance", away)
+        for _ in range(7):
+            Deployment.objects.update(restarted_at=ago(minutes=11))
+            upkeep.look_after_instances()
+    agent.refresh_from_db()
+    assert (agent.status, fresh(done).restarts) == (AgentStatus.ACTIVE, 0)
 
 
 def test_an_agent_whose_image_is_gone_is_built_again(process_driver: RuntimeDriver) -> None:

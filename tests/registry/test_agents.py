@@ -387,6 +387,30 @@ def test_a_failed_agent_is_a_draft_again_once_it_is_registered() -> None:
     assert agent.status == AgentStatus.DRAFT
 
 
+def test_a_failed_agent_that_was_only_started_again_is_still_to_be_looked_at() -> None:
+    caller = make_caller()
+    agent, release = make_registered(caller)
+    fail_agent(agent=agent, reason="It ends again and again.")
+
+    moved = f"{ENDPOINT}1"
+    assert register_agent(agent=agent, release=release, endpoint=moved, deployed=False) is True
+
+    assert (agent.status, agent.endpoint) == (AgentStatus.FAILED, moved)
+    assert activate_agent(caller=caller, agent=agent).status == AgentStatus.ACTIVE
+
+
+def test_a_deprecated_agent_does_not_fail_for_it_could_be_activated_then() -> None:
+    caller = make_caller()
+    agent, _ = make_registered(caller)
+    activate_agent(caller=caller, agent=agent)
+    deprecate_agent(caller=caller, agent=agent)
+
+    assert fail_agent(agent=agent, reason="It ends again and again.") is False
+
+    agent.refresh_from_db()
+    assert agent.status == AgentStatus.DEPRECATED
+
+
 def test_health_is_remembered() -> None:
     agent = make_agent(make_caller())
 
