@@ -237,6 +237,42 @@ def test_only_one_undo_works_at_a_time(process_driver: RuntimeDriver, settings: 
     assert kinds.count() == len(STEP_NAMES)
 
 
+def test_an_undo_that_was_frozen_touches_nothing_that_came_after_it(
+    process_driver: RuntimeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, deployment = make_deployment(**LONG_TERM)
+    assert carry_out(deployment).status == DeploymentStatus.RUNNING
+    undeploy_agent(caller=caller, agent=deployment.agent)
+    frozen, thawed = threading.Event(), threading.Event()
+    real = memory.MemoryStore.remove
+
+    def freeze_after(store: memory.MemoryStore) -> None:
+        real(store)
+        if not frozen.is_set():
+            frozen.set()
+            assert thawed.wait(60)
+
+    monkeypatch.setattr(memory.MemoryStore, "remove", freeze_after)
+    sleeper = Worker(lambda: undo(deployment.pk))
+    assert frozen.wait(60)
+    # Its computer slept; somebody else ended the undo, and the agent was deployed again.
+    Deployment.objects.filter(pk=deployment.pk).update(lease_token=None)
+    assert undo(deployment.pk) is True
+    assert fresh(deployment).status == DeploymentStatus.STOPPED
+    again = deploy_release(caller=caller, agent=deployment.agent, release=deployment.release)
+    assert carry_out(again).status == DeploymentStatus.RUNNING
+    made = made_outside(deployment.agent)
+    thawed.set()
+    assert sleeper.outcome() is False
+    assert made_outside(deployment.agent) == made
+    assert len(made) == 4
+    assert fresh(again).status == DeploymentStatus.RUNNING
+    assert fresh(deployment).status == DeploymentStatus.STOPPED
+    undone = ProgressEvent.objects.filter(subject_id=deployment.pk, kind="undoing")
+    names = [event.payload["step"] for event in undone.order_by("seq")]
+    assert names.count("provision_queues") == 1
+
+
 def test_a_lease_is_renewed_while_the_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "LEASE", timedelta(seconds=0.4))
     _, deployment = make_deployment()
