@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from factory.views.agent_insight import AgentFiguresView, AgentLogsView
 from factory.views.agents import AgentActionView, AgentTryView, AgentView
 from factory.views.deployments import DeploymentListView, DeploymentView
 from factory.views.home import DraftDiscardView, HomeView
@@ -21,6 +22,8 @@ urlpatterns = [
     path("agents/new/<uuid:draft_id>/live/<slug:fragment>", _live, name="wizard-live"),
     path("agents/new/<uuid:draft_id>/<slug:step>", _wizard, name="wizard-step"),
     path("agents/<str:agent_id>", AgentView.as_view(), name="agent"),
+    path("agents/<str:agent_id>/figures", AgentFiguresView.as_view(), name="agent-figures"),
+    path("agents/<str:agent_id>/logs", AgentLogsView.as_view(), name="agent-logs"),
     path("agents/<str:agent_id>/do", AgentActionView.as_view(), name="agent-do"),
     path("agents/<str:agent_id>/try/<str:capability>", AgentTryView.as_view(), name="agent-try"),
     path("deployments", DeploymentListView.as_view(), name="deployments"),

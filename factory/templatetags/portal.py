@@ -37,6 +37,7 @@ _TONES: Final = {
     "errored": ("bad", "error"),
     "rollback_failed": ("bad", "error"),
     "unreachable": ("bad", "heart_broken"),
+    "not_connected": ("", "link_off"),
     "provisioning": ("info", "progress_activity"),
     "in_progress": ("info", "progress_activity"),
     "queued": ("info", "hourglass_top"),

@@ -15,6 +15,13 @@ from django.views.generic import TemplateView
 from accounts.callers import Caller
 from accounts.portal import PortalMixin
 from accounts.roles import Action
+from factory.agent_page import (
+    dependency_lines,
+    deployment_note,
+    invoke_addresses,
+    queue_names,
+    release_lines,
+)
 from factory.services.revision import deploy_newest
 from factory.wizard.fields import JsonField, format_json
 from factory.wizard.pages import cost_of
@@ -117,7 +124,12 @@ class AgentPage(PortalMixin):
         return {
             "agent": agent,
             "release": release,
-            "releases": agent.releases.only("number", "created_at", "digest")[:10],
+            "releases": release_lines(agent),
+            "note": deployment_note(deployment),
+            "dependencies": dependency_lines(agent),
+            "queues": queue_names(agent),
+            "addresses": invoke_addresses(agent, spec, settings.PUBLIC_URL) if spec else [],
+            "may_see_logs": self.caller.may(Action.DEPLOY_AGENTS),
             "spec": spec,
             "deployment": deployment,
             "deployments": agent.deployments.select_related("release")[:_SHOWN_DEPLOYMENTS],
@@ -127,7 +139,6 @@ class AgentPage(PortalMixin):
             "may_try": self._may_try(agent),
             "readme": release.files.get("README.md", "") if release is not None else "",
             "cost": cost_of(spec) if spec is not None else None,
-            "public_url": settings.PUBLIC_URL,
             "opened": status,
         }
 

@@ -10,6 +10,7 @@ from registry.enums import Health
 from registry.services.agents import record_health, register_agent
 
 _POLL_SECONDS: Final = (0.05, 0.1, 0.2, 0.5)
+_STATUSES: Final = {"ok": "", "down": "down: ", "not_connected": "not connected: "}
 _LOG_LINES: Final = 8
 _LOG_CHARACTERS: Final = 900
 # What ends the wait before the step's own limit does.
@@ -59,11 +60,16 @@ class HealthCheck(Step):
         # The address may have changed since it was registered: the engine may have restarted it.
         register_agent(agent=ctx.agent, release=ctx.release, endpoint=instance.address)
         record_health(agent=ctx.agent, health=checkup.health, detail=checkup.detail)
-        names = ", ".join(item["name"] for item in checkup.detail["dependencies"])
         words = "Healthy" if checkup.health is Health.HEALTHY else "Ready, but degraded"
+        found = checkup.detail["dependencies"]
+        parts = [
+            label + ", ".join(item["name"] for item in found if item["status"] == status)
+            for status, label in _STATUSES.items()
+            if any(item["status"] == status for item in found)
+        ]
         return StepOutcome(
             {"health": str(checkup.health)},
-            f"{words} after {waited:.1f} s" + (f" ({names})" if names else ""),
+            f"{words} after {waited:.1f} s" + (f" ({'; '.join(parts)})" if parts else ""),
         )
 
     def _stopped(self, ctx: StepContext, instance: Instance) -> str:

@@ -1,11 +1,18 @@
 // What every page shares: local times, confirmations, copying, one submission at a time.
 
 const formatter = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
 
 export function enliven(root) {
   for (const time of root.querySelectorAll("time[data-local]")) {
     const exact = new Date(time.dateTime);
     if (!Number.isNaN(exact.getTime())) time.title = formatter.format(exact);
+  }
+  for (const time of root.querySelectorAll("time[data-clock]")) {
+    const exact = new Date(time.dateTime);
+    if (Number.isNaN(exact.getTime())) continue;
+    time.textContent = clock.format(exact);
+    time.title = formatter.format(exact);
   }
   for (const block of root.querySelectorAll("[data-copy]:not([data-copy-ready])")) {
     block.dataset.copyReady = "";

@@ -86,6 +86,8 @@ PAGES = [
     Route("wizard-live", "GET", Action.CREATE_AGENTS, owned=True),
     Route("draft-discard", "POST", Action.CREATE_AGENTS, owned=True),
     Route("agent", "GET", Action.VIEW, owned=True),
+    Route("agent-figures", "GET", Action.VIEW, owned=True),
+    Route("agent-logs", "GET", Action.DEPLOY_AGENTS, owned=True),
     Route("agent-do", "POST", Action.DEPLOY_AGENTS, owned=True),
     Route("agent-try", "POST", Action.INVOKE_AGENTS, owned=True),
     Route("deployments", "GET", Action.VIEW),
