@@ -16,6 +16,8 @@ from django.utils import timezone
 
 from provisioning.drivers import get_driver
 from provisioning.drivers.base import DriverError, OwnedResource
+from provisioning.enums import StepStatus
+from provisioning.models import Deployment
 from provisioning.stores import memory, queues
 from provisioning.stores.errors import StoreError
 from sandbox.dispatch import dispatch
@@ -31,8 +33,8 @@ log = structlog.get_logger(__name__)
 
 SEND_AGAIN_AFTER: Final = timedelta(seconds=60)
 WAIT_AT_MOST: Final = timedelta(minutes=15)
-KEEP_IMAGES: Final = timedelta(hours=1)
-"""An image stays this long after its last test: the next test, or the release, starts sooner."""
+KEEP_IMAGES: Final = timedelta(minutes=10)
+"""An image stays this long after its last test ended: the next one of this code starts sooner."""
 
 
 def reconcile() -> None:
@@ -139,8 +141,17 @@ def _test_of(resource: OwnedResource) -> UUID | None:
 
 
 def _image_in_use(resource: OwnedResource) -> bool:
-    """Whether a test uses the image, or one did not long ago."""
-    return SandboxTest.objects.filter(
-        Q(torn_down_at=None) | Q(created_at__gt=timezone.now() - KEEP_IMAGES),
-        image_digest=resource.name.rpartition(":")[2],
-    ).exists()
+    """Whether a test uses the image, or one of code that is no release yet did not long ago."""
+    digest = resource.name.rpartition(":")[2]
+    tests = SandboxTest.objects.filter(image_digest=digest)
+    if tests.filter(torn_down_at=None).exists():
+        return True
+    recent = tests.filter(torn_down_at__gt=timezone.now() - KEEP_IMAGES)
+    if not recent.exists():
+        return False
+    built = Deployment.objects.filter(
+        release__files_digest__startswith=digest,
+        steps__name="build_image",
+        steps__status=StepStatus.COMPLETED,
+    )
+    return not built.exists()

@@ -15,8 +15,11 @@ from urllib.parse import urlsplit, urlunsplit
 from django.conf import settings as django_settings
 from django.utils import timezone
 
+from provisioning import engine
+from provisioning.services import deploy_release
 from provisioning.stores.memory import MemoryStore
 from provisioning.stores.queues import QueueStore
+from registry.services.agents import create_release, reserve_agent
 from sandbox import reconciler
 from sandbox.enums import SandboxTestStatus, Verdict
 from sandbox.models import SandboxTest, sandbox_key
@@ -26,6 +29,7 @@ from sandbox.services import cancel_test, describe_test, start_test
 from sandbox.stage import image_tag
 from sandbox.tasks import reconcile as reconcile_task
 from sandbox.tasks import run_test
+from templates_lib.services import render_and_check
 from tests.sandbox.specs import many, scenario, sentiment_spec
 from tests.sandbox.traces import NOTHING, fresh, left_behind
 
@@ -224,7 +228,39 @@ def test_images_go_some_time_after_their_last_test(
     long_ago = timezone.now() - reconciler.KEEP_IMAGES - timedelta(seconds=1)
     SandboxTest.objects.filter(pk=test.pk).update(created_at=long_ago)
     reconcile()
+    assert kept()
+    SandboxTest.objects.filter(pk=test.pk).update(torn_down_at=long_ago)
+    reconcile()
     assert not kept()
+
+
+def test_an_image_goes_at_once_when_its_code_was_built_as_a_release(
+    operator: Caller, process: RuntimeDriver
+) -> None:
+    test = start_test(caller=operator, spec=sentiment_spec(), scenarios=[scenario()])
+    run(test.pk)
+    spec = fresh(test).agent_spec()
+    agent = reserve_agent(caller=operator, spec=spec)
+    release = create_release(
+        caller=operator, agent=agent, spec=spec, files=render_and_check(spec).files
+    )
+    deployment = deploy_release(caller=operator, agent=agent, release=release)
+    tag = image_tag(fresh(test).image_digest)
+
+    def kept() -> bool:
+        return tag in [item.name for item in process.list_owned() if item.kind == "image"]
+
+    reconcile()
+    assert kept()
+    engine.run_step(deployment.pk, "build_image")
+    under_way = start_test(caller=operator, spec=spec, scenarios=[scenario()])
+    SandboxTest.objects.filter(pk=under_way.pk).update(image_digest=fresh(test).image_digest)
+    reconcile()
+    assert kept()
+    cancel_test(caller=operator, test=under_way)
+    reconcile()
+    assert not kept()
+    process.remove_image(deployment.image_tag)
 
 
 def test_a_runtime_that_is_away_is_looked_at_again_later(
