@@ -144,12 +144,12 @@ class RunningPlatform:
         from django.db import connection
 
         name = connection.settings_dict["NAME"]
-        _leave_database()
+        leave_database()
         connection.settings_dict["NAME"] = _DATABASE
         try:
             yield
         finally:
-            _leave_database()
+            leave_database()
             connection.settings_dict["NAME"] = name
 
     def _python(self, *arguments: str) -> str:
@@ -177,7 +177,7 @@ class RunningPlatform:
 
 def start_platform(services: TestServices) -> RunningPlatform:
     """Make the platform's database and start all processes."""
-    _leave_database()
+    leave_database()
     services.open_for_platform()
     platform = RunningPlatform(services)
     platform.make_database()
@@ -185,7 +185,7 @@ def start_platform(services: TestServices) -> RunningPlatform:
     return platform
 
 
-def _leave_database() -> None:
+def leave_database() -> None:
     """Close this process's connections, and the pool that keeps some open."""
     from django.db import connection
 

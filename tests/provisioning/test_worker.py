@@ -34,6 +34,7 @@ from tests.provisioning.saga import (
     redis_away,
     statuses,
 )
+from tests.running import leave_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,10 +129,12 @@ def held(deployment: Deployment, name: str, moment: str) -> Iterator[psycopg.Con
         try:
             yield other
         finally:
-            # Whoever waits is dead; its session does not know yet.
-            for (session,) in other.execute(_WAITING).fetchall():
-                other.execute("SELECT pg_terminate_backend(%s)", (session,))
-            other.execute("DROP TRIGGER hold_step ON provisioning_deploymentstep")
+            # On a connection of its own: the server may have been restarted under the other.
+            with psycopg.connect(**_address(), autocommit=True) as after:
+                # Whoever waits is dead; its session does not know yet.
+                for (session,) in after.execute(_WAITING).fetchall():
+                    after.execute("SELECT pg_terminate_backend(%s)", (session,))
+                after.execute("DROP TRIGGER hold_step ON provisioning_deploymentstep")
 
 
 _WAITING: Final = f"SELECT pid FROM pg_locks WHERE objid = {HOLD} AND NOT granted"  # noqa: S608 - a constant
@@ -163,6 +166,13 @@ def wait_until_held(platform: RunningPlatform, other: psycopg.Connection) -> Non
 def kill_when_held(platform: RunningPlatform, other: psycopg.Connection) -> None:
     wait_until_held(platform, other)
     platform.kill_worker()
+
+
+def restart_postgresql(platform: RunningPlatform) -> None:
+    """Stop the server as a crash would, under everybody's connections, and start it again."""
+    platform.servers.postgres.stop(hurry=True)
+    platform.servers.postgres.start()
+    leave_database()
 
 
 def let_leases_run_out(deployment: Deployment) -> None:
@@ -331,3 +341,47 @@ def test_redis_that_restarts_under_the_worker_costs_time_only(platform: RunningP
     done = wait_for(deployment, ended)
     assert done.status == DeploymentStatus.RUNNING, done.error_detail
     assert caller.organization == done.organization
+
+
+@pytest.mark.parametrize(
+    ("name", "moment"),
+    KILLS
+    if os.environ.get("KILL_MATRIX")
+    else [("build_image", "intended"), ("setup_memory_store", "made")],
+)
+def test_postgresql_that_restarts_in_the_middle_of_a_step_costs_time_only(
+    platform: RunningPlatform, name: str, moment: str
+) -> None:
+    caller, agent, release = make_agent(None, None, **LONG_TERM)
+    deployment = deploy_release(caller=caller, agent=agent, release=release)
+    with held(deployment, name, moment) as other:
+        start(platform, deployment)
+        wait_until_held(platform, other)
+        restart_postgresql(platform)
+    let_leases_run_out(deployment)
+    platform.ensure_running()
+    done = wait_for(deployment, ended)
+    assert done.status == DeploymentStatus.RUNNING, done.error_detail
+    step = done.steps.get(name=name)
+    assert Transition.objects.filter(subject_id=step.pk, to_status="completed").count() == 1
+    made = made_outside(agent)
+    kinds = sorted(item.split()[0] for item in made if not item.startswith("volume"))
+    assert kinds == ["image", "instance", "memory", "queue"]
+
+
+def test_postgresql_that_restarts_while_a_deployment_is_undone_costs_time_only(
+    platform: RunningPlatform,
+) -> None:
+    caller, agent, release = make_agent(None, None, **LONG_TERM)
+    deployment = deploy_release(caller=caller, agent=agent, release=release)
+    start(platform, deployment)
+    wait_for(deployment, lambda row: row.status == DeploymentStatus.RUNNING)
+    undeploy_agent(caller=caller, agent=agent)
+    with held(deployment, "create_container", "undone") as other:
+        send(platform, pipeline._task(pipeline.COMPENSATE, str(deployment.pk)))  # noqa: SLF001 - as above
+        wait_until_held(platform, other)
+        restart_postgresql(platform)
+    let_leases_run_out(deployment)
+    platform.ensure_running()
+    assert wait_for(deployment, ended).status == DeploymentStatus.STOPPED
+    assert made_outside(agent) == []
