@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from django.test import Client
 
 
-class _FormReader(HTMLParser):
+class FormReader(HTMLParser):
+    """Reads a page's ``forms``: each with its ``attrs``, ``fields`` as they stand, ``buttons``."""
+
     def __init__(self) -> None:
         super().__init__()
         self.forms: list[dict[str, Any]] = []
@@ -78,7 +80,7 @@ class Visitor:
         self, selector: str = "wizard", button: tuple[str, str] | None = None
     ) -> dict[str, Any]:
         """Return the form of this id or with ``selector`` in its action, that has the button."""
-        reader = _FormReader()
+        reader = FormReader()
         reader.feed(self.html)
         for form in reader.forms:
             attrs = form["attrs"]

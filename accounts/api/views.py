@@ -12,7 +12,6 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
-from rest_framework_simplejwt.tokens import RefreshToken
 
 from accounts.api.authentication import AccessTokenAuthentication
 from accounts.api.documentation import answers
@@ -21,6 +20,7 @@ from accounts.callers import Caller
 from accounts.models import User
 from accounts.roles import Action
 from accounts.throttles import AddressThrottle, SignInThrottle
+from accounts.tokens import RefreshToken
 from ledger.errors import DomainError
 
 

@@ -101,6 +101,8 @@ TEMPLATES = [
 
 DATABASES = {"default": env.db_url("DATABASE_URL")}
 DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 16, "timeout": 10}}
+# A pooled connection may be from before a restart of the server.
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 # The database in which each agent gets a role and a schema of its own; a role that may create both.
 AGENT_DATABASE_URL: str = env.str("AGENT_DATABASE_URL")
 

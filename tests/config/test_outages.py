@@ -81,6 +81,18 @@ def test_without_postgresql_each_page_and_the_api_say_so_and_come_back(
 
 
 @pytest.mark.worker
+def test_after_a_restart_of_postgresql_nobody_meets_an_old_connection(
+    platform: RunningPlatform,
+) -> None:
+    pages = ("/", "/deployments", "/templates", "/account") * 2
+    with signed_in(platform) as client:
+        ask(client, *pages)
+        with stopped(platform.servers.postgres):
+            pass
+        assert [answer.status_code for answer in ask(client, *pages)] == [200] * len(pages)
+
+
+@pytest.mark.worker
 def test_without_redis_pages_open_and_what_needs_it_says_so(platform: RunningPlatform) -> None:
     with signed_in(platform) as client, stopped(platform.servers.redis):
         shown = ask(client, "/", "/deployments", "/templates", "/account", "/admin/")

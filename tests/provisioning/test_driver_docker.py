@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docker
 CANARY = "canary-in-the-credentials-0815"
 LABELS = {"agent-factory.run": "test-driver-docker", "agent-factory.deployment": "d"}
-TAG = "af-test-driver-docker/agent:r1"
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +55,24 @@ def driver() -> Iterator[RuntimeDriver]:
             made.remove_owned(resource)
 
 
+def named(name: str) -> str:
+    """Return a name that no other test process on this engine uses."""
+    return f"af-{settings.INSTALLATION_ID}-{name}"
+
+
+def tag() -> str:
+    return named("driver-docker/agent:r1")
+
+
 @pytest.fixture(scope="module")
 def image(driver: RuntimeDriver) -> str:
-    request = BuildRequest(tag=TAG, files=FILES, packages=(), labels=LABELS)
+    request = BuildRequest(tag=tag(), files=FILES, packages=(), labels=LABELS)
     return driver.ensure_image(request).reference
 
 
 def request_of(image: str, name: str, **changes: Any) -> InstanceRequest:
     fields: dict[str, Any] = {
-        "name": f"af-test-driver-docker-{name}",
+        "name": named(name),
         "image": image,
         "network": "sandbox",
         "mode": "sandbox",
@@ -414,6 +422,6 @@ def test_the_engines_states_are_told(driver: RuntimeDriver, image: str) -> None:
     exited = driver.inspect(request.name)
     assert (exited.state, exited.exit_code, exited.id) == (InstanceState.EXITED, 137, started.id)
     driver.remove_instance(request.name)
-    client.create_container(TAG, name=request.name, labels=LABELS)
+    client.create_container(tag(), name=request.name, labels=LABELS)
     assert driver.inspect(request.name).state is InstanceState.CREATED
     driver.remove_instance(request.name)
