@@ -45,6 +45,7 @@ class Organization(models.Model):  # type: ignore[django-manager-missing]  # kno
     )
 
     class Meta:
+        verbose_name = "organisation"
         ordering = ["name"]
 
     def __str__(self) -> str:
@@ -58,7 +59,10 @@ class Membership(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships"
     )
     organization = models.ForeignKey(
-        Organization, on_delete=models.CASCADE, related_name="memberships"
+        Organization,
+        on_delete=models.CASCADE,
+        related_name="memberships",
+        verbose_name="organisation",
     )
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -79,13 +83,17 @@ class ApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox ships no types
     """A long-lived token of one person for one organisation. Only its digest is kept."""
 
     organization = models.ForeignKey(
-        Organization, on_delete=models.CASCADE, related_name="api_tokens"
+        Organization,
+        on_delete=models.CASCADE,
+        related_name="api_tokens",
+        verbose_name="organisation",
     )
     name = models.CharField(max_length=100, help_text="What the token is for.")
 
     objects: ClassVar[models.Manager[Self]] = AuthTokenManager()
 
     class Meta:
+        verbose_name = "API token"
         ordering = ["-created"]
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ from accounts.roles import Action, Role
 from ledger import audit
 from ledger.errors import NotAllowed, NotFound
 
-DEFAULT_ORGANIZATION = ("default", "My organization")
+DEFAULT_ORGANIZATION = ("default", "My organisation")
 
 
 @transaction.atomic

@@ -27,7 +27,10 @@ class Blueprint(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(
-        Organization, on_delete=models.PROTECT, related_name="blueprints"
+        Organization,
+        on_delete=models.PROTECT,
+        related_name="blueprints",
+        verbose_name="organisation",
     )
     template_version = models.ForeignKey(
         TemplateVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="blueprints"
@@ -65,7 +68,9 @@ class Blueprint(models.Model):
 class IdempotencyKey(models.Model):
     """One accepted request of an organisation, so that sending it twice does it once."""
 
-    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    organization = models.ForeignKey(
+        Organization, on_delete=models.CASCADE, related_name="+", verbose_name="organisation"
+    )
     key = models.CharField(max_length=200)
     request_digest = models.CharField(max_length=64)
     deployment_id = models.UUIDField()

@@ -14,7 +14,7 @@ from django.db import models
 class Transition(models.Model):
     """One change of one thing's status."""
 
-    organization_id = models.UUIDField(null=True, db_index=True)
+    organization_id = models.UUIDField("organisation id", null=True, db_index=True)
     subject_type = models.CharField(max_length=64)
     subject_id = models.UUIDField()
     from_status = models.CharField(max_length=32)
@@ -79,7 +79,7 @@ class AuditEntryManager(LogEntryManager):  # type: ignore[misc]  # auditlog ship
 class AuditEntry(AbstractLogEntry):  # type: ignore[misc]  # auditlog ships no types
     """Who did what to which thing, when and from where, with the values before and after."""
 
-    organization_id = models.UUIDField(null=True, db_index=True)
+    organization_id = models.UUIDField("organisation id", null=True, db_index=True)
     event = models.CharField(
         max_length=64, blank=True, help_text="The domain's word for it, as in agent.activated."
     )

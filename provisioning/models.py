@@ -42,7 +42,10 @@ class Deployment(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(
-        Organization, on_delete=models.PROTECT, related_name="deployments"
+        Organization,
+        on_delete=models.PROTECT,
+        related_name="deployments",
+        verbose_name="organisation",
     )
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="deployments")
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="deployments")

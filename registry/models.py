@@ -33,7 +33,9 @@ class Agent(models.Model):
     TRANSITIONS = AGENT_TRANSITIONS
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="agents")
+    organization = models.ForeignKey(
+        Organization, on_delete=models.PROTECT, related_name="agents", verbose_name="organisation"
+    )
     agent_id = models.CharField(max_length=64, help_text="Unique in the organisation.")
     name = models.CharField(max_length=100)
     display_name = models.CharField(max_length=100)
@@ -170,7 +172,12 @@ class Secret(models.Model):
     """A credential of an organisation. It can be written and used, never read back."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="secrets")
+    organization = models.ForeignKey(
+        Organization,
+        on_delete=models.CASCADE,
+        related_name="secrets",
+        verbose_name="organisation",
+    )
     name = models.CharField(max_length=100)
     ciphertext = models.BinaryField()
     created_by = models.ForeignKey(

@@ -47,7 +47,10 @@ class SandboxTest(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(
-        Organization, on_delete=models.PROTECT, related_name="sandbox_tests"
+        Organization,
+        on_delete=models.PROTECT,
+        related_name="sandbox_tests",
+        verbose_name="organisation",
     )
     spec = models.JSONField()
     digest = models.CharField(max_length=64, help_text="Digest of the specification under test.")
@@ -133,7 +136,9 @@ class ScenarioResult(models.Model):
 class Waiver(models.Model):
     """Somebody's written reason to deploy a specification that has not passed its test."""
 
-    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
+    organization = models.ForeignKey(
+        Organization, on_delete=models.PROTECT, related_name="+", verbose_name="organisation"
+    )
     digest = models.CharField(max_length=64)
     reason = models.CharField(max_length=500)
     created_by = models.ForeignKey(

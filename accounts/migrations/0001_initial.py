@@ -195,6 +195,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "verbose_name": "organisation",
                 "ordering": ["name"],
             },
         ),
@@ -205,6 +206,7 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.CASCADE,
                 related_name="memberships",
                 to="accounts.organization",
+                verbose_name="organisation",
             ),
         ),
         migrations.CreateModel(
@@ -229,10 +231,12 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="api_tokens",
                         to="accounts.organization",
+                        verbose_name="organisation",
                     ),
                 ),
             ],
             options={
+                "verbose_name": "API token",
                 "ordering": ["-created"],
             },
         ),

@@ -131,6 +131,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="blueprints",
                         to="accounts.organization",
+                        verbose_name="organisation",
                     ),
                 ),
                 (
@@ -167,6 +168,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="+",
                         to="accounts.organization",
+                        verbose_name="organisation",
                     ),
                 ),
             ],

@@ -82,7 +82,10 @@ class Migration(migrations.Migration):
                         blank=True, max_length=254, null=True, verbose_name="actor email"
                     ),
                 ),
-                ("organization_id", models.UUIDField(db_index=True, null=True)),
+                (
+                    "organization_id",
+                    models.UUIDField(db_index=True, null=True, verbose_name="organisation id"),
+                ),
                 (
                     "event",
                     models.CharField(
@@ -154,7 +157,10 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("organization_id", models.UUIDField(db_index=True, null=True)),
+                (
+                    "organization_id",
+                    models.UUIDField(db_index=True, null=True, verbose_name="organisation id"),
+                ),
                 ("subject_type", models.CharField(max_length=64)),
                 ("subject_id", models.UUIDField()),
                 ("from_status", models.CharField(max_length=32)),

@@ -136,6 +136,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="deployments",
                         to="accounts.organization",
+                        verbose_name="organisation",
                     ),
                 ),
                 (

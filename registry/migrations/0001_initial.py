@@ -139,6 +139,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="agents",
                         to="accounts.organization",
+                        verbose_name="organisation",
                     ),
                 ),
                 (
@@ -262,6 +263,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="secrets",
                         to="accounts.organization",
+                        verbose_name="organisation",
                     ),
                 ),
             ],

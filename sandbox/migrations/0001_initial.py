@@ -85,6 +85,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="sandbox_tests",
                         to="accounts.organization",
+                        verbose_name="organisation",
                     ),
                 ),
                 (
@@ -188,6 +189,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="accounts.organization",
+                        verbose_name="organisation",
                     ),
                 ),
             ],
