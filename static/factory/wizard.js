@@ -1,5 +1,7 @@
 // The wizard's comforts. Without them every step works as a plain form.
 
+import { enhanceSchemas } from "./schema_fields.js";
+
 const form = document.getElementById("wizard");
 
 // The agent id follows the name until someone types one.
@@ -102,6 +104,9 @@ for (const choice of document.querySelectorAll("[data-example-for]")) {
     }
   });
 }
+
+// Schemas are written as a list of fields, or as JSON.
+enhanceSchemas(document);
 
 // JSON is put in order when one leaves it.
 for (const area of document.querySelectorAll("textarea.code")) {

@@ -67,8 +67,11 @@ def add_sentiment(person: Person) -> None:
     row = page.locator("#skill-4")
     row.get_by_label("Name", exact=True).fill("analyze_sentiment")
     row.get_by_label("Description").fill("Analyze customer sentiment from conversation")
-    row.get_by_label("Input schema").fill('{"text": "string", "customer_id": "string"}')
-    row.get_by_label("Output schema").fill(
+    for text in ("text", "customer_id"):
+        row.get_by_role("button", name="Add field to the input schema").click()
+        row.get_by_label("Name of field").last.fill(text)
+    row.get_by_role("button", name="Edit as JSON (output schema)").click()
+    row.get_by_label("Output schema", exact=True).fill(
         '{"sentiment": "positive|neutral|negative", "confidence": "float"}'
     )
     expect(row).to_contain_text("Valid schema: text, customer_id.")
