@@ -1,0 +1,125 @@
+"""A Docker engine of a test's own, which can be killed without harm to others' containers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import docker
+
+from config.embedded_process import last_words, spawn, stop
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+_SECONDS = 60.0
+# Apart from what other engines and our own networks use, and other for each test process.
+_ADDRESSES = f"base=10.{214 + os.getpid() % 40}.0.0/16,size=24"
+
+
+def missing() -> str:
+    """Say what this machine lacks for an engine of a test's own; empty if nothing."""
+    if os.geteuid() != 0:
+        return "not root"
+    return "" if shutil.which("dockerd") else "no dockerd"
+
+
+class SecondEngine:
+    """`dockerd` with data, socket and addresses of its own, and no rules in the firewall."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="agent-factory-engine-"))
+        self._log = self._folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.host = f"unix://{self._folder}/socket"
+        (self._folder / "settings.json").write_text("{}")
+
+    def start(self) -> Self:
+        """Start it; it answers when this returns."""
+        folder = self._folder
+        # A killed one leaves its own.
+        (folder / "pid").unlink(missing_ok=True)
+        with self._log.open("ab") as log:
+            self._process = spawn(
+                [
+                    "dockerd",
+                    f"--config-file={folder}/settings.json",
+                    f"--data-root={folder}/data",
+                    f"--exec-root={folder}/run",
+                    f"--pidfile={folder}/pid",
+                    f"--host={self.host}",
+                    "--bridge=none",
+                    "--iptables=false",
+                    "--ip-forward=false",
+                    "--ip-masq=false",
+                    "--userland-proxy=false",
+                    f"--default-address-pool={_ADDRESSES}",
+                ],
+                folder=folder,
+                log=log,
+                environment=os.environ,
+                death_signal=signal.SIGTERM,
+            )
+        deadline = time.monotonic() + _SECONDS
+        while not self._answers():
+            assert time.monotonic() < deadline, last_words(self._log, "level=fatal")
+            assert self._process.poll() is None, last_words(self._log, "level=fatal", "failed")
+            time.sleep(0.05)
+        return self
+
+    def kill(self) -> None:
+        """Kill it at once with its containerd, as a crash does (SIGKILL); containers go on."""
+        assert self._process is not None
+        containerd = (self._folder / "run" / "containerd" / "containerd.pid").read_text()
+        self._process.kill()
+        self._process.wait()
+        # It dies of its parent's death; the next engine would take it for its own until then.
+        deadline = time.monotonic() + _SECONDS
+        while Path(f"/proc/{containerd.strip()}").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def client(self) -> DockerClient:
+        """Return a client; the caller closes it."""
+        return docker.DockerClient(base_url=self.host, timeout=60)
+
+    def copy_images(self, source: DockerClient, *names: str) -> None:
+        """Copy images of another engine."""
+        client = self.client()
+        try:
+            for name in names:
+                client.images.load(b"".join(source.images.get(name).save(named=True)))
+        finally:
+            client.close()
+
+    def remove(self) -> None:
+        """Stop it with its containers and take everything away."""
+        client = self.client()
+        for container in client.containers.list(all=True):
+            container.remove(force=True, v=True)
+        for network in client.networks.list():
+            if network.name not in ("host", "none"):
+                network.remove()
+        client.close()
+        assert self._process is not None
+        stop(self._process, first=signal.SIGTERM, seconds=20)
+        subprocess.run(["umount", str(self._folder / "data")], check=False, capture_output=True)  # noqa: S607 - the system's own
+        shutil.rmtree(self._folder)
+
+    def _answers(self) -> bool:
+        # A client that finds nobody there would leave its socket open.
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(5)
+            try:
+                line.connect(self.host.removeprefix("unix://"))
+                line.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+                return b"200 OK" in line.recv(64)
+            except OSError:
+                return False
