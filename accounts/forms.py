@@ -68,4 +68,13 @@ class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]  # not subscri
 class ApiTokenForm(forms.Form):
     """What a new API token is for."""
 
-    name = forms.CharField(max_length=100, help_text="What the token is for, as in CI.")
+    name = forms.CharField(
+        label="New token for",
+        max_length=100,
+        # The page says by itself what is wrong, and keeps what was typed.
+        widget=forms.TextInput(attrs={"placeholder": "CI, a notebook, …", "autocomplete": "off"}),
+        error_messages={
+            "required": "Say what the token is for, so that you know later which one to revoke.",
+            "max_length": "Say in at most 100 characters what the token is for.",
+        },
+    )

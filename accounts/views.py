@@ -62,6 +62,7 @@ class AccountView(PortalMixin, TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Add tokens and memberships; a token just made is shown this once."""
+        kwargs.setdefault("token_form", ApiTokenForm())
         return super().get_context_data(
             **kwargs,
             caller=self.caller,
@@ -71,7 +72,6 @@ class AccountView(PortalMixin, TemplateView):
             memberships=Membership.objects.filter(user=self.caller.user).select_related(
                 "organization"
             ),
-            token_form=kwargs.get("token_form") or ApiTokenForm(),
         )
 
 
@@ -84,14 +84,16 @@ class ApiTokenCreateView(PortalMixin):
         """Make the token."""
         form = ApiTokenForm(request.POST)
         if not form.is_valid():
-            messages.error(request, "Say what the token is for, in at most 100 characters.")
-            return redirect("account")
+            return self._account(token_form=form)
         _, text = create_api_token(caller=self.caller, name=form.cleaned_data["name"])
+        return self._account(new_token=text)
+
+    def _account(self, **context: Any) -> HttpResponse:
+        """Show the account in the answer itself: a redirect would have to keep it somewhere."""
         view = AccountView()
-        view.setup(request)
+        view.setup(self.request)
         view.caller = self.caller
-        # Rendered in the answer itself: a redirect would have to keep the text somewhere.
-        response = view.render_to_response(view.get_context_data(new_token=text))
+        response = view.render_to_response(view.get_context_data(**context))
         response["Cache-Control"] = "no-store"
         return response
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from django.http import HttpRequest
 from django.urls import reverse
@@ -48,20 +48,6 @@ def portal_items(request: HttpRequest) -> list[NavigationItem]:
     return [
         NavigationItem(title, icon, reverse(name), _is_active(here, prefixes))
         for title, icon, name, prefixes in _PAGES
-    ]
-
-
-def admin_sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the first group of the admin's sidebar, in the theme's own form."""
-    return [
-        {
-            "title": "Portal",
-            "separator": False,
-            "items": [
-                {"title": item.title, "icon": item.icon, "link": item.url, "active": False}
-                for item in portal_items(request)
-            ],
-        }
     ]
 
 

@@ -5,8 +5,26 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
 
+from provisioning.enums import DeploymentStatus, StepStatus
 from provisioning.models import Deployment, DeploymentStep
+
+_STATUS_COLOURS = {
+    DeploymentStatus.RUNNING.label: "success",
+    DeploymentStatus.PENDING.label: "info",
+    DeploymentStatus.PROVISIONING.label: "info",
+    DeploymentStatus.ROLLING_BACK.label: "warning",
+    DeploymentStatus.STOPPING.label: "warning",
+    DeploymentStatus.FAILED.label: "danger",
+    DeploymentStatus.ROLLBACK_FAILED.label: "danger",
+}
+_STEP_COLOURS = {
+    StepStatus.COMPLETED.label: "success",
+    StepStatus.IN_PROGRESS.label: "info",
+    StepStatus.UNDONE.label: "warning",
+    StepStatus.FAILED.label: "danger",
+}
 
 
 class _ReadOnly:
@@ -42,15 +60,16 @@ class DeploymentStepInline(_ReadOnly, TabularInline):  # type: ignore[misc]  # u
     readonly_fields = fields
     ordering = ("position",)
     extra = 0
+    hide_title = True
 
 
 @admin.register(Deployment)
 class DeploymentAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     """Deployments, newest first."""
 
-    list_display = ("agent", "release", "status", "driver", "created_at", "completed_at")
+    list_display = ("agent", "number", "shown_status", "driver", "created_at", "completed_at")
     list_filter = ("status", "driver")
-    list_select_related = ("agent", "release__agent")
+    list_select_related = ("agent", "release")
     search_fields = ("agent__agent_id", "id")
     date_hierarchy = "created_at"
     inlines = (DeploymentStepInline,)
@@ -80,12 +99,22 @@ class DeploymentAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold sh
     )
     readonly_fields = fields
 
+    @admin.display(description="Release", ordering="release__number")
+    def number(self, deployment: Deployment) -> int:
+        """Return the number of the release."""
+        return deployment.release.number
+
+    @display(description="Status", ordering="status", label=_STATUS_COLOURS)  # type: ignore[untyped-decorator]  # unfold ships no types
+    def shown_status(self, deployment: Deployment) -> str:
+        """Return the status as a coloured label."""
+        return deployment.get_status_display()
+
 
 @admin.register(DeploymentStep)
 class DeploymentStepAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     """Steps of all deployments, to compare how long they take."""
 
-    list_display = ("deployment", "name", "status", "attempt", "started_at", "finished_at")
+    list_display = ("deployment", "name", "shown_status", "attempt", "started_at", "finished_at")
     list_filter = ("status", "name")
     list_select_related = ("deployment__agent",)
     search_fields = ("deployment__agent__agent_id", "deployment__id")
@@ -104,3 +133,8 @@ class DeploymentStepAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfol
         "finished_at",
     )
     readonly_fields = fields
+
+    @display(description="Status", ordering="status", label=_STEP_COLOURS)  # type: ignore[untyped-decorator]  # unfold ships no types
+    def shown_status(self, step: DeploymentStep) -> str:
+        """Return the status as a coloured label."""
+        return step.get_status_display()

@@ -106,7 +106,7 @@ class Deployment(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.agent} {self.created_at:%Y-%m-%d %H:%M}"
+        return f"{self.agent} ({self.pk.hex[:8]})"
 
     @property
     def instance_name(self) -> str:

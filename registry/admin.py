@@ -7,12 +7,14 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from accounts.callers import Caller
 from accounts.models import User
 from accounts.roles import Role
 from ledger.errors import DomainError
+from registry.enums import AgentStatus, Health
 from registry.json_bounds import check_json_bounds
 from registry.models import Agent, Release, Secret, Tool
 from registry.schemas import check_json_schema
@@ -44,6 +46,20 @@ class ReleaseInline(_ReadOnly, TabularInline):  # type: ignore[misc]  # unfold s
     readonly_fields = fields
     extra = 0
     show_change_link = True
+    hide_title = True
+
+
+_STATUS_COLOURS = {
+    AgentStatus.ACTIVE.label: "success",
+    AgentStatus.PAUSED.label: "warning",
+    AgentStatus.FAILED.label: "danger",
+    AgentStatus.DRAFT.label: "info",
+}
+_HEALTH_COLOURS = {
+    Health.HEALTHY.label: "success",
+    Health.DEGRADED.label: "warning",
+    Health.UNREACHABLE.label: "danger",
+}
 
 
 @admin.register(Agent)
@@ -51,20 +67,44 @@ class AgentAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships n
     """Agents of all organisations, deleted ones included."""
 
     inlines = [ReleaseInline]
-    list_display = ["agent_id", "organization", "status", "health", "tier", "owner", "created_at"]
+    list_display = [
+        "agent_id", "organization", "shown_status", "shown_health", "tier", "owner", "created_at",
+    ]  # fmt: skip
+    fields = [
+        "organization", "agent_id", "name", "display_name", "description", "tier", "tags",
+        "template_slug", "template_version", "owner", "status", "current_release", "endpoint",
+        "registered_at", "health", "health_detail", "health_checked_at", "created_at",
+        "updated_at", "deleted_at",
+    ]  # fmt: skip
+    readonly_fields = fields
     list_filter = ["status", "health", "tier", "template_slug", "organization"]
     list_select_related = ["organization", "owner"]
     search_fields = ["agent_id", "name", "display_name"]
+
+    @display(description="Status", ordering="status", label=_STATUS_COLOURS)  # type: ignore[untyped-decorator]  # unfold ships no types
+    def shown_status(self, agent: Agent) -> str:
+        """Return the status as a coloured label."""
+        return agent.get_status_display()
+
+    @display(description="Health", ordering="health", label=_HEALTH_COLOURS)  # type: ignore[untyped-decorator]  # as above
+    def shown_health(self, agent: Agent) -> str:
+        """Return the health as a coloured label."""
+        return agent.get_health_display()
 
 
 @admin.register(Release)
 class ReleaseAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     """Releases with their specifications."""
 
-    list_display = ["agent", "number", "digest", "created_by", "created_at"]
+    list_display = ["agent", "number", "short_digest", "created_by", "created_at"]
     list_select_related = ["agent", "created_by"]
     search_fields = ["agent__agent_id", "digest"]
     exclude = ["files"]
+
+    @admin.display(description="Digest")
+    def short_digest(self, release: Release) -> str:
+        """Return as much of the digest as tells releases apart."""
+        return release.digest[:12]
 
 
 class ToolForm(forms.ModelForm[Tool]):

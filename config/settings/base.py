@@ -75,6 +75,7 @@ MIDDLEWARE = [
     "django_structlog.middlewares.RequestMiddleware",
     "ledger.requests.AuditMiddleware",
     "accounts.middleware.PasswordChangeMiddleware",
+    "accounts.middleware.TimeZoneMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -297,6 +298,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
+FORMAT_MODULE_PATH = ["config.formats"]
 STATIC_URL = "static/"
 # Served straight from where they lie; production collects them instead.
 SERVESTATIC_USE_FINDERS = True
@@ -313,9 +315,11 @@ UNFOLD: dict[str, Any] = {
     "LOGIN": {"form": "accounts.forms.AdminSignInForm"},
     "SIDEBAR": {
         "show_search": True,
-        "show_all_applications": True,
-        "navigation": "factory.navigation.admin_sidebar",
+        "show_all_applications": False,
+        "navigation": "factory.admin_index.sidebar",
     },
+    "DASHBOARD_CALLBACK": "factory.admin_index.group_models",
+    "SCRIPTS": [lambda request: static("factory/theme.js")],  # noqa: ARG005 - the theme's own signature
     "STYLES": [lambda request: static("factory/portal.css")],  # noqa: ARG005 - the theme's own signature
 }
 

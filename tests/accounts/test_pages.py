@@ -142,10 +142,25 @@ def test_a_token_is_shown_once(client: Client, caller: Caller) -> None:
 
 
 def test_a_token_needs_a_name(client: Client, caller: Caller) -> None:
-    for name in ("", "x" * 101):
-        answer = client.post("/account/tokens", {"name": name}, follow=True)
-        assert "Say what the token is for" in answer.content.decode()
-    assert not ApiToken.objects.filter(user=caller.user).exists()
+    create_api_token(caller=caller, name="kept")
+    for name, sentence in (
+        ("", "Say what the token is for"),
+        ("   ", "Say what the token is for"),
+        ("x" * 101, "at most 100 characters"),
+    ):
+        answer = client.post("/account/tokens", {"name": name})
+        page = answer.content.decode()
+        assert answer.status_code == 200
+        # Beside the field, which keeps what was typed, on the page as it was.
+        assert answer.context["token_form"].errors["name"] == [
+            error
+            for error in answer.context["token_form"].fields["name"].error_messages.values()
+            if sentence in error
+        ]
+        assert 'aria-describedby="id_name_error"' in page
+        assert f'value="{name}"' in page or not name.strip()
+        assert "kept" in page
+    assert ApiToken.objects.filter(user=caller.user).count() == 1
 
 
 def test_a_token_can_be_revoked_only_by_its_owner(client: Client, caller: Caller) -> None:
