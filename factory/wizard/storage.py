@@ -1,17 +1,22 @@
 """Where the wizard keeps what was typed while it answers: in the draft, not in the session."""
 
+from typing import Any
+
 from django.http import HttpRequest
 from formtools.wizard.storage.base import BaseStorage
 
 from factory.models import Blueprint
 from factory.wizard import steps
 from factory.wizard.drafts import empty_state
+from factory.wizard.forms.base import StepContext
 
 
 class WizardRequest(HttpRequest):
     """A request whose draft was found."""
 
     wizard_draft: Blueprint
+    tool_test: tuple[Any, StepContext]
+    """The tool's form whose connection is to be tested once the draft is let go; often not set."""
 
 
 class DraftStorage(BaseStorage):  # type: ignore[misc]  # formtools ships no types

@@ -3,9 +3,10 @@
 from typing import Any, Final
 
 from django.contrib import messages
+from django.db import transaction
 from django.utils import timezone
 
-from factory.wizard import steps
+from factory.wizard import drafts, steps
 from factory.wizard.forms.base import StepContext
 from factory.wizard.forms.tools import ToolFormSet
 from factory.wizard.row_buttons import TOOLS
@@ -28,7 +29,7 @@ def press(
 ) -> str | None:
     """Do what the button says; return where to look next, ``None`` if it is none of these."""
     if verb == "tools-test":
-        return _test(argument, storage, context)
+        return _ask_for_test(argument, request, storage, context)
     if verb == "secret-add":
         entry = put_secret(
             caller=context.caller,
@@ -40,23 +41,47 @@ def press(
     return None
 
 
-def _test(argument: str, storage: DraftStorage, context: StepContext) -> str:
+def _ask_for_test(
+    argument: str, request: WizardRequest, storage: DraftStorage, context: StepContext
+) -> str:
     formset = ToolFormSet(
         storage.get_step_data(steps.CAPABILITIES), prefix=TOOLS, form_kwargs={"context": context}
     )
     place = int(argument) if argument.isascii() and argument.isdigit() else -1
     if not 0 <= place < len(formset.forms):
         return "#tools"
-    form = formset.forms[place]
-    slug = str(form["tool"].value() or "")
-    checks: dict[str, Any] = dict(storage.extra_data.get(CHECKS, {}))
-    checks[slug] = {
-        "at": timezone.now().isoformat(),
-        "of": fingerprint(form),
-        **_result(form, context),
-    }
-    storage.extra_data = {**storage.extra_data, CHECKS: checks}
+    request.tool_test = (formset.forms[place], context)
     return f"?open=tool-{place}#tool-{place}"
+
+
+def test_asked_for(request: WizardRequest) -> None:
+    """Test the tool whose button was pressed, and keep with the draft what came of it.
+
+    Takes up to some ten seconds; call it with nothing held. A draft that was put away or deployed
+    meanwhile stays as it is.
+    """
+    asked = getattr(request, "tool_test", None)
+    if asked is None:
+        return
+    form, context = asked
+    slug = str(form["tool"].value() or "")
+    check = {"of": fingerprint(form), **_result(form, context)}
+    with transaction.atomic():
+        try:
+            draft = drafts.draft_for(context.caller, request.wizard_draft.pk, lock=True)
+        except DomainError:
+            return
+        if draft.agent is not None:
+            return
+        state = {**drafts.empty_state(), **draft.wizard_state}
+        extra = state["extra_data"]
+        checks = {**extra.get(CHECKS, {}), slug: {"at": timezone.now().isoformat(), **check}}
+        state["extra_data"] = {**extra, CHECKS: checks}
+        drafts.keep_draft(caller=context.caller, draft=draft, state=state)
+
+
+# pytest collects what is called test_*; this is a button's work.
+test_asked_for.__test__ = False  # type: ignore[attr-defined]  # a function takes attributes
 
 
 def _result(form: Any, context: StepContext) -> dict[str, Any]:

@@ -87,7 +87,10 @@ class DraftMixin:
             return super().dispatch(request, *args, **kwargs)  # type: ignore[misc,no-any-return]  # the view's
         with transaction.atomic():
             request.wizard_draft = drafts.draft_for(self.caller, draft_id, lock=True)  # type: ignore[attr-defined]  # PortalMixin's
-            return super().dispatch(request, *args, **kwargs)  # type: ignore[misc,no-any-return]  # the view's
+            response: HttpResponseBase = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]  # the view's
+        # Reaches outside and may take seconds: nobody waits for the draft meanwhile.
+        tool_buttons.test_asked_for(request)
+        return response
 
 
 class AgentWizardView(PortalMixin, DraftMixin, NamedUrlSessionWizardView):  # type: ignore[misc]  # formtools ships no types

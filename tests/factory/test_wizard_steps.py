@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db import connection
 from django.forms import CharField
+from django.test import Client
 
-from factory.models import Tier
+from factory.models import Blueprint, Tier
+from factory.wizard import tool_buttons
 from factory.wizard.forms import testing
 from factory.wizard.forms.base import StepContext
 from factory.wizard.forms.basics import BasicsForm
 from factory.wizard.forms.capabilities import CapabilitiesForm, CapabilityForm
 from factory.wizard.forms.resources import ResourcesForm
 from registry.models import Secret
+from registry.services.agents import reserve_agent
+from registry.services.tools import test_tool as tool_service
+from tests.builders import make_spec
 from tests.factory.walking import (
     draft_of,
     draft_path,
@@ -24,6 +31,7 @@ from tests.factory.walking import (
 
 if TYPE_CHECKING:
     from accounts.callers import Caller
+    from registry.tool_checks import ToolCheck
     from tests.pages import Visitor
 
 pytestmark = pytest.mark.django_db
@@ -241,6 +249,68 @@ def test_the_platforms_redis_is_connected_for_real(visitor: Visitor) -> None:
     }
     visitor.press("tools-test:0")
     assert states(visitor)["Redis"] == ("ok", "Connected")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_draft_can_be_written_while_a_connection_is_tested(
+    visitor: Visitor, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_basics(use_template(visitor))
+    path, fields = visitor.path, visitor.form()["fields"]
+    testing_it, go_on = threading.Event(), threading.Event()
+    real = tool_service
+
+    def slowly(**given: Any) -> ToolCheck:
+        testing_it.set()
+        assert go_on.wait(60)
+        return real(**given)
+
+    def press() -> None:
+        client = Client()
+        assert caller.user is not None
+        client.force_login(caller.user)
+        client.post(path, {**fields, "do": "tools-test:0"})
+        connection.close()
+
+    monkeypatch.setattr(tool_buttons, "test_tool", slowly)
+    presser = threading.Thread(target=press)
+    presser.start()
+    assert testing_it.wait(60)
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '3s'")
+    description = next(name for name in fields if name.endswith("skills-0-description"))
+    visitor.press("save", {description: "Typed meanwhile."})
+    go_on.set()
+    presser.join(60)
+    visitor.open(path)
+    assert states(visitor)["Redis"] == ("ok", "Connected")
+    assert visitor.form()["fields"][description].strip() == "Typed meanwhile."
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("ends", ["archived", "deployed"])
+def test_a_draft_that_ended_while_a_connection_was_tested_stays_as_it_is(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    fill_basics(use_template(visitor))
+    draft = draft_of(visitor)
+    real = tool_service
+
+    def meanwhile(**given: Any) -> ToolCheck:
+        if ends == "archived":
+            Blueprint.objects.filter(pk=draft.pk).update(status="archived")
+        else:
+            agent = reserve_agent(caller=given["caller"], spec=make_spec())
+            Blueprint.objects.filter(pk=draft.pk).update(status="deployed", agent=agent)
+        return real(**given)
+
+    monkeypatch.setattr(tool_buttons, "test_tool", meanwhile)
+    before = visitor.form()["fields"]
+    answer = visitor.client.post(visitor.path, {**before, "do": "tools-test:0"})
+    assert answer.status_code == 302
+    row = Blueprint.objects.get(pk=draft.pk)
+    assert row.status == ends
+    assert "tool_checks" not in row.wizard_state["extra_data"]
 
 
 def test_a_connection_test_counts_for_the_values_that_it_was_made_with(visitor: Visitor) -> None:
