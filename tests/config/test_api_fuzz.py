@@ -194,6 +194,9 @@ HOSTILE = {
     "deep": b'{"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "deep and unclosed": b'{"a":' * 50_000,
     "a megabyte and more": b'{"name": "' + b"a" * 1_048_600 + b'"}',
+    "deep, within what is parsed": b'{"name": "a", "config": ' + b"[" * 60 + b"]" * 60 + b"}",
+    "many values": json.dumps({"name": "a", "tags": ["t"] * 100_000}).encode(),
+    "code": json.dumps({"name": 'a"};\n{{ 7*7 }}\U0001f600', "tier": [[]]}).encode(),
     "many keys": json.dumps({f"key{number}": number for number in range(30_000)}).encode(),
     "invalid UTF-8": b'{"name": "\xff\xfe"}',
     "UTF-16": '{"name": "a"}'.encode("utf-16"),
@@ -212,7 +215,7 @@ HOSTILE = {
     "two": b"{} {}",
 }
 # It is an answer of their judge that they are not valid.
-JUDGED = {"huge whole number", "NUL character", "lone surrogate"}
+JUDGED = {"huge whole number", "NUL character", "lone surrogate", "code"}
 WRONG_TYPES = [
     "application/xml",
     "text/plain",
