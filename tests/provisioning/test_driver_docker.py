@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,9 +19,10 @@ from django.core.management import call_command
 from docker.errors import APIError, DockerException
 
 from config.embedded_process import wait_until
-from provisioning.drivers import docker_engine, get_driver
+from provisioning.drivers import docker_engine, docker_images, get_driver
 from provisioning.drivers.base import (
     BuildRequest,
+    BuiltImage,
     DriverError,
     Instance,
     InstanceRequest,
@@ -36,6 +38,7 @@ from tests.provisioning.stub_agent import FILES, ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from provisioning.drivers.base import RuntimeDriver
 
@@ -219,6 +222,48 @@ def test_the_release_is_one_layer_that_holds_the_project_only(image: str) -> Non
         "agent/main.py": (0o444, 0),
         "agent/spec.json": (0o444, 0),
     }
+
+
+def test_a_release_is_made_of_the_image_that_was_tested(
+    driver: RuntimeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed: list[str] = []
+    real = docker_images._archive  # noqa: SLF001 - counted
+
+    def counted(request: BuildRequest, packages: Path) -> bytes:
+        packed.append(request.tag)
+        return real(request, packages)
+
+    monkeypatch.setattr(docker_images, "_archive", counted)
+    request = BuildRequest(
+        tag=named("driver-docker/tested:r1"),
+        files=FILES | {"tested.txt": "tested\n"},
+        packages=(),
+        labels=LABELS,
+    )
+    of_test = replace(
+        request,
+        tag=named("driver-docker/sandbox:t1"),
+        labels={"agent-factory.run": LABELS["agent-factory.run"]},
+    )
+    tested = driver.ensure_image(of_test).reference
+    release = driver.ensure_image(request).reference
+    assert packed == [of_test.tag]
+    driver.remove_image(of_test.tag)
+    # A copy is not copied in its turn, or there would be a layer more each time.
+    again = replace(request, tag=named("driver-docker/tested:r2"))
+    driver.ensure_image(again)
+    assert packed == [of_test.tag, again.tag]
+    assert driver.ensure_image(request) == BuiltImage(reference=release, created=False)
+    labels = next(owned.labels for owned in driver.list_owned() if owned.name == request.tag)
+    assert labels["agent-factory.deployment"] == "d"
+    address = driver.ensure_instance(request_of(release, "tested")).address
+    assert ask(address, "read", "tested.txt") == "tested\n"
+    driver.remove_instance(named("tested"))
+    names = [owned.name for owned in driver.list_owned() if owned.kind == "image"]
+    assert tested not in names
+    driver.remove_image(request.tag)
+    assert find_image(engine(), tested) is None
 
 
 def test_the_container_that_an_image_is_made_in_is_removed_when_it_fails(
