@@ -89,7 +89,12 @@ class Client:
             return None
         if answer.is_error:
             raise DemoError(f"{method} {path}: {_sentence(answer)}")
-        return answer.json() if answer.content else None
+        try:
+            return answer.json() if answer.content else None
+        except ValueError:
+            raise DemoError(
+                f"What answers at {self.url} is not Agent Factory. Set FACTORY_URL."
+            ) from None
 
 
 def _sentence(answer: httpx.Response) -> str:
@@ -97,7 +102,7 @@ def _sentence(answer: httpx.Response) -> str:
         problem = answer.json()
         fields = [f"{e['attr']}: {e['detail']}" for e in problem.get("errors", [])]
         return " ".join([problem["detail"], *fields])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"answered {answer.status_code}"
 
 
@@ -150,7 +155,8 @@ def deploy(client: Client, request: dict[str, Any]) -> str:
     path = f"{FACTORY}/test/{test['test_id']}/results"
     wait_for(lambda: client.call("GET", path)["status"] not in ("queued", "running"))
     for result in client.call("GET", path)["results"]:
-        say(f"Sandbox: {result['scenario']}: {result['status']} ({result['duration_ms']:.0f} ms)")
+        took = result["duration_ms"] or 0
+        say(f"Sandbox: {result['scenario']}: {result['status']} ({took:.0f} ms)")
 
     client.call("POST", f"{FACTORY}/agents", request)
     follow(client, agent_id)
@@ -162,7 +168,8 @@ def deploy(client: Client, request: dict[str, Any]) -> str:
 def remove(client: Client, agent_id: str) -> None:
     """Undeploy the agent if it runs, then delete it."""
     path = f"{FACTORY}/agents/{agent_id}/provisioning"
-    if client.call("GET", path)["status"] == "completed":
+    deployed = client.call("GET", path, missing_ok=True)
+    if deployed is not None and deployed["status"] == "completed":
         client.call("POST", f"/api/agents/{agent_id}/undeploy")
         wait_for(lambda: client.call("GET", path)["status"] == "stopped")
     client.call("DELETE", f"/api/agents/{agent_id}")
@@ -269,15 +276,23 @@ def say(*lines: str) -> None:
 
 
 def embeddings_binding() -> dict[str, Any] | None:
-    """Return the embeddings tool's binding, if the environment names an endpoint."""
+    """Return the embeddings tool's binding, if the environment names an endpoint.
+
+    Raises:
+        DemoError: the environment names a length that is no number.
+
+    """
     url = os.environ.get("DEMO_EMBEDDINGS_URL")
     if not url:
         return None
+    dimensions = os.environ.get("DEMO_EMBEDDINGS_DIMENSIONS", "1536")
+    if not (dimensions.isascii() and dimensions.isdigit()):
+        raise DemoError("Set DEMO_EMBEDDINGS_DIMENSIONS to a whole number, as in 1536.")
     binding: dict[str, Any] = {
         "parameters": {
             "base_url": url,
             "model": os.environ.get("DEMO_EMBEDDINGS_MODEL", "text-embedding-3-small"),
-            "dimensions": int(os.environ.get("DEMO_EMBEDDINGS_DIMENSIONS", "1536")),
+            "dimensions": int(dimensions),
         }
     }
     if os.environ.get("DEMO_EMBEDDINGS_SECRET"):
@@ -309,7 +324,7 @@ def main() -> int:
     """Run the demo; 0 if all went well."""
     try:
         run(os.environ.get("FACTORY_URL", "http://127.0.0.1:8000").rstrip("/"))
-    except DemoError as error:
+    except (DemoError, httpx.InvalidURL) as error:
         print(f"The demo stopped. {error}", file=sys.stderr)  # noqa: T201 - a program for people
         return 1
     return 0
