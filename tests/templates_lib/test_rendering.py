@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import keyword
 import os
 import re
@@ -16,10 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger.errors import DomainError
 from registry.spec import AgentSpec, canonical_json
-from templates_lib.gate import RenderingRejected, check_project, render_and_check
-from templates_lib.prose import escape_markdown, inline_code, json_block, shell_json
+from templates_lib.gate import RenderingRejected, render_and_check
 from templates_lib.rendering import (
     RenderedProject,
     capability_module,
@@ -27,52 +24,14 @@ from templates_lib.rendering import (
     tool_module,
 )
 from tests.builders import make_spec
+from tests.templates_lib.hostile import HOSTILE, NASTY_NAMES, json_objects, json_values, names, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).parent.parent.parent
 
-HOSTILE = [
-    '"""\nimport os; os.system("id")\n"""',
-    "'''); __import__('os').system('id') #",
-    "\\",
-    '\\"""',
-    'ends with a quote"',
-    "{{ 7 * 7 }} {% raw %} {# x #} ${HOME} $(id) `id` %s {0}",
-    "</script><script>alert(1)</script><img src=x onerror=alert(1)>",
-    "``` \n# heading\n| a | b |\n- [x](javascript:alert(1))",
-    "\u202eevil\u2066 \u200b zero \ufeff bom",
-    "😀👩‍👩‍👧‍👦 日本語 é",
-    "# type: ignore  # noqa  # nosec  # fmt: off",
-    "-- coding: utf-7",
-    "a" * 190,
-    "\n\n\n",
-    "0.0.0.0 /tmp/x password='secret'",
-    "1. list\n2. list",
-    "=====",
-    "http://evil.example/ www.evil.example me@evil.example",
-]
-NASTY_NAMES = [
-    "class", "import", "async", "await", "lambda", "none", "true", "match", "case", "type",
-    "json", "capabilities", "tools", "tests", "main", "agent_runtime", "typing", "any", "context",
-    "payload", "run", "print", "dict", "str", "list", "object", "os", "sys", "asyncio", "unittest",
-    "inspect", "pathlib", "init", "a__b", "x1", "self", "id", "test_capabilities", "jsonschema",
-    "global", "nonlocal", "with", "yield", "del", "return", "pass",
-]  # fmt: skip
 
-text = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=150))
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**12), 10**12)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | text,
-    lambda children: st.lists(children, max_size=3) | st.dictionaries(text, children, max_size=3),
-    max_leaves=8,
-)
-json_objects = st.dictionaries(text, json_values, max_size=4)
-names = st.sampled_from(NASTY_NAMES) | st.from_regex(r"\A[a-z][a-z0-9_]{0,20}[a-z0-9]\Z")
 implementations = st.one_of(
     st.sampled_from(["memory.store", "agent.describe"]).map(
         lambda operation: {"kind": "builtin", "operation": operation}
@@ -407,125 +366,3 @@ def test_a_project_that_is_too_large_is_refused() -> None:
     with pytest.raises(RenderingRejected) as caught:
         render_and_check(spec)
     assert [finding.rule for finding in caught.value.findings] == ["size"]
-
-
-# --- The gate ---------------------------------------------------------------------------------
-
-GOOD = '"""Nothing."""\n'
-REJECTED = {
-    "layout": ("x = {'a':1}\n", "format", 1),
-    "syntax": ("x = 1\ndef (\n", "syntax", 2),
-    "null": ("x = '\x00'\n", "syntax", 1),
-    "undefined name": ("x = 1\n\nprint(y)\n", "F821", 3),
-    "unused import": ('"""X."""\n\nimport os\n', "F401", 3),
-    "unused import, excused": ('"""X."""\n\nimport os  # noqa\n', "F401", 3),
-    "import order": ('"""X."""\n\nimport sys\nimport os\n\nprint(os, sys)\n', "I001", 3),
-    "exec": ("x = 1\nexec(str(x))\n", "S102", 2),
-    "eval": ("x = eval(str(1))\n", "S307", 1),
-    "eval, excused": ("x = eval(str(1))  # nosec\n", "B307", 1),
-    "shell": ('"""X."""\n\nimport os\n\nos.system("id")\n', "S605", 5),
-    "pickle": ('"""X."""\n\nimport pickle\n\nX = pickle.loads(b"")\n', "B301", 5),
-    "no timeout": (
-        '"""X."""\n\nimport requests\n\nX = requests.get("https://example.com", verify=False)\n',
-        "B501",
-        5,
-    ),
-    "mutable default": ("def f(x=[]):\n    return x\n", "B006", 1),
-    "blocking sleep": (
-        '"""X."""\n\nimport time\n\n\nasync def f():\n    time.sleep(1)\n',
-        "ASYNC251",
-        7,
-    ),
-    "bidirectional text": ('x = "\u202e"\n', "PLE2502", 1),
-}
-
-
-@pytest.mark.parametrize("case", REJECTED, ids=str)
-def test_the_gate_names_file_line_and_rule(case: str) -> None:
-    source, rule, line = REJECTED[case]
-    with pytest.raises(RenderingRejected) as caught:
-        check_project(RenderedProject({"a.py": GOOD, "pkg/b.py": source}))
-    found = {(item.path, item.line, item.rule) for item in caught.value.findings}
-    assert ("pkg/b.py", line, rule) in found
-    assert {path for path, _, _ in found} == {"pkg/b.py"}
-    assert caught.value.code == "rendering_rejected"
-    assert all(problem.attr.startswith("pkg/b.py:") for problem in caught.value.problems)
-
-
-@pytest.mark.parametrize(
-    "path", ["../a.py", "/a.py", "a/../b.py", "a\nb.py", "a/b/c/d.py", "", ".env", "a\\b.py", "-x"]
-)
-def test_the_gate_refuses_paths_that_leave_the_project(path: str) -> None:
-    with pytest.raises(RenderingRejected) as caught:
-        check_project(RenderedProject({path: GOOD}))
-    assert caught.value.findings[0].rule == "path"
-
-
-def test_the_gate_refuses_too_many_files() -> None:
-    with pytest.raises(RenderingRejected):
-        check_project(RenderedProject({f"a{n}.py": GOOD for n in range(201)}))
-
-
-def test_constants_are_not_judged() -> None:
-    check_project(
-        RenderedProject({"a.py": 'HOST = "0.0.0.0"\nPASSWORD = "hunter2"\nFOLDER = "/tmp/x"\n'})
-    )
-
-
-# --- Prose ------------------------------------------------------------------------------------
-
-
-def test_prose_is_escaped_as_little_as_it_can_be() -> None:
-    assert escape_markdown("Stores history, preferences: all (most) of it. 1.5!") == (
-        "Stores history, preferences: all (most) of it. 1.5!"
-    )
-    assert escape_markdown("# <b> `x` [a](b) | *c*") == (
-        "\\# &lt;b&gt; \\`x\\` \\[a\\](b) \\| \\*c\\*"
-    )
-    assert escape_markdown("1. one") == "1\\. one"
-    assert escape_markdown("- one\n\n- two") == "\\- one - two"
-    assert escape_markdown("https://e.example www.e.example a@b") == (
-        "https\\://e.example www\\.e.example a\\@b"
-    )
-    assert inline_code("a`b") == "``a`b``"
-    assert inline_code("`") == "`` ` ``"
-    assert inline_code("") == "`  `"
-    assert json_block({"a": "```"}).startswith("````json\n")
-    assert "spec.json" in json_block({"a": "x" * 30_000})
-    assert shell_json({"a": "it's `id`"}) == "'{\"a\": \"it'\\''s \\u0060id\\u0060\"}'"
-    assert shell_json("x" * 30_000) == "@input.json"
-
-
-@settings(deadline=None)
-@given(text)
-def test_shell_json_is_what_a_shell_passes_on(words: str) -> None:
-    import shlex
-
-    assert [json.loads(part) for part in shlex.split(shell_json({"a": words}))] == [{"a": words}]
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{{ spec.__class__.__mro__ }}",
-        "{{ ''.__class__ }}",
-        "{{ spec.tags.append(1) }}",
-        "{{ range(10) }}",
-        "{{ spec.name | upper }}",
-        "{% include 'skeleton/missing' %}",
-        "{% extends 'base/../rendering.py' %}",
-        "{{ 1 / 0 }}",
-        "{{ spec.name | identifier }}",
-        "{{ 'x' * 1000000000 }}",
-        "{{ '%1000000000d' % 1 }}",
-        "{{ 10 ** 1000000 }}",
-        "{{ 'x'.ljust(1000000000) }}",
-        "{{ '{:1000000000}'.format(1) }}",
-        "{% for a in spec.goal %}{{ spec.goal }}{% endfor %}",
-    ],
-)
-def test_a_page_can_not_reach_out(template: str) -> None:
-    with pytest.raises(DomainError) as caught:
-        render_project(make_spec(goal="x" * 2000), skeleton={"README.md.jinja": template})
-    assert caught.value.code == "rendering_failed"
-    assert "README.md.jinja:1" in caught.value.message
