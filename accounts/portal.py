@@ -8,6 +8,7 @@ from django.contrib.auth.mixins import LoginRequiredMixin
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
+from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.views import View
 
 from accounts.callers import Caller, caller_of
@@ -30,7 +31,17 @@ class PortalMixin(LoginRequiredMixin, View):
     caller: Caller
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Find the caller, then answer."""
+        """Find the caller, then answer; nothing of it is kept by the browser.
+
+        A page and a part of it have the same address, and a page that is gone back to after signing
+        out is for nobody.
+        """
+        response = self._answer(request, *args, **kwargs)
+        patch_vary_headers(response, ("HX-Request", "HX-Target"))
+        patch_cache_control(response, no_store=True, private=True)
+        return response
+
+    def _answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated:
             return self.handle_no_permission()
         try:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from factory.models import Blueprint
 from ledger import events
-from provisioning.enums import ACTIVE, TERMINAL, UNDOING, DeploymentStatus, StepStatus
+from provisioning.enums import ACTIVE, TERMINAL, UNDOING, DeploymentStatus, StepStatus, UndoReason
 from provisioning.models import Deployment, DeploymentStep
 from provisioning.services import describe_deployment
 
@@ -166,7 +166,8 @@ def _state(deployment: Deployment, row: DeploymentStep, kind: str) -> tuple[str,
         if undoing or deployment.status not in ACTIVE:
             found = "never", "Not begun", ""
     elif row.status == StepStatus.UNDONE:
-        found = "undone", "Undone", ""
+        undeployed = deployment.undo_reason == UndoReason.UNDEPLOYED
+        found = "undone", "Removed" if undeployed else "Undone", ""
         if failed:
             found = "failed", "Failed", "What it had made is removed again."
     elif undoing and kind == "undoing":
