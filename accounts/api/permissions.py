@@ -10,7 +10,7 @@ from accounts.roles import Action
 
 
 class HasAction(BasePermission):
-    """Allows what the view's ``required_actions`` names for the method and the caller's role includes.
+    """Allows what the view's ``required_actions`` names, if the caller's role includes it.
 
     A method that is not in the map is denied to everybody: forgetting one can't open it.
     """
