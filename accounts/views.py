@@ -93,9 +93,7 @@ class ApiTokenCreateView(PortalMixin):
         view = AccountView()
         view.setup(self.request)
         view.caller = self.caller
-        response = view.render_to_response(view.get_context_data(**context))
-        response["Cache-Control"] = "no-store"
-        return response
+        return view.render_to_response(view.get_context_data(**context))
 
 
 class ApiTokenRevokeView(PortalMixin):

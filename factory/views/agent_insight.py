@@ -24,9 +24,7 @@ class _InsightView(PortalMixin, TemplateView):
         """Show the page, or the part that changes."""
         if request.headers.get("HX-Request"):
             self.template_name = self.part
-        response = super().get(request, *args, **kwargs)
-        response["Cache-Control"] = "no-store"
-        return response
+        return super().get(request, *args, **kwargs)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Add the agent and what it says, or why it says nothing."""

@@ -133,7 +133,7 @@ def test_a_token_is_shown_once(client: Client, caller: Caller) -> None:
 
     token = ApiToken.objects.get(user=caller.user)
     page = answer.content.decode()
-    assert answer["Cache-Control"] == "no-store"
+    assert answer["Cache-Control"] == "no-store, private"
     assert token.token_key in page
     assert token.organization == caller.organization
     again = client.get("/account").content.decode()

@@ -124,7 +124,8 @@ def test_an_agent_that_does_not_run_says_so_instead(
     answer = visitor.client.get(reverse(name, args=[agent.agent_id]), headers=headers)
     html = answer.content.decode()
     assert answer.status_code == 200
-    assert answer["Cache-Control"] == "no-store"
+    assert answer["Cache-Control"] == "no-store, private"
+    assert {"HX-Request", "HX-Target"} <= set(answer["Vary"].split(", "))
     assert "does not run" in html
     assert ("<html" in html) is not bool(headers)
 

@@ -180,7 +180,7 @@ def test_an_agents_page_shows_what_it_is(visitor: Visitor, caller: Caller) -> No
     agent, deployment = make_agent(caller, name="Alpha", agent_id="WowAlpha")
     visitor.open(reverse("agent", args=["wowalpha"]))
     assert visitor.status == 200
-    for text in ("WowAlpha", "store_context", f"/api/agents/{agent.agent_id}/invoke", "/month"):
+    for text in ("WowAlpha", "store_context", f"/api/agents/{agent.agent_id}/invoke", "A month"):
         assert text in visitor.html
     assert reverse("deployment", args=[deployment.pk]) in visitor.html
 
