@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 _SECONDS = 60.0
-# Apart from what other engines and our own networks use, and other for each test process.
-_ADDRESSES = f"base=10.{214 + os.getpid() % 40}.0.0/16,size=24"
 
 
 def missing() -> str:
@@ -32,9 +31,18 @@ def missing() -> str:
 
 
 class SecondEngine:
-    """`dockerd` with data, socket and addresses of its own, and no rules in the firewall."""
+    """`dockerd` with data and a socket of its own, and no rules in the firewall.
 
-    def __init__(self) -> None:
+    An engine without a bridge, or with pools of addresses of its own, takes `docker0` away, which
+    is the first one's. So this one has a network of the first one's for its bridge, and chooses
+    addresses that nothing on the machine has.
+    """
+
+    def __init__(self, first: DockerClient, labels: dict[str, str]) -> None:
+        self._bridge = f"afb{secrets.token_hex(4)}"
+        self._network = first.networks.create(
+            self._bridge, labels=labels, options={"com.docker.network.bridge.name": self._bridge}
+        )
         self._folder = Path(tempfile.mkdtemp(prefix="agent-factory-engine-"))
         self._log = self._folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,12 +63,11 @@ class SecondEngine:
                     f"--exec-root={folder}/run",
                     f"--pidfile={folder}/pid",
                     f"--host={self.host}",
-                    "--bridge=none",
+                    f"--bridge={self._bridge}",
                     "--iptables=false",
                     "--ip-forward=false",
                     "--ip-masq=false",
                     "--userland-proxy=false",
-                    f"--default-address-pool={_ADDRESSES}",
                 ],
                 folder=folder,
                 log=log,
@@ -105,13 +112,14 @@ class SecondEngine:
         for container in client.containers.list(all=True):
             container.remove(force=True, v=True)
         for network in client.networks.list():
-            if network.name not in ("host", "none"):
+            if network.name not in ("bridge", "host", "none"):
                 network.remove()
         client.close()
         assert self._process is not None
         stop(self._process, first=signal.SIGTERM, seconds=20)
         subprocess.run(["umount", str(self._folder / "data")], check=False, capture_output=True)  # noqa: S607 - the system's own
         shutil.rmtree(self._folder)
+        self._network.remove()
 
     def _answers(self) -> bool:
         # A client that finds nobody there would leave its socket open.

@@ -54,7 +54,8 @@ def engine_of_its_own(services: TestServices) -> Iterator[SecondEngine]:
     """An engine with the runtime's image, on whose networks the servers listen."""
     assert services.docker is not None
     runtime = ensure_runtime_image().reference
-    made = SecondEngine().start()
+    label = {"agent-factory.installation": services.installation}
+    made = SecondEngine(services.docker, label).start()
     made.copy_images(services.docker, BASE_TAG, runtime)
     listened_on = sorted({*services.gateways.values(), *services.platform_gateways.values()})
     with on_engine(made):
