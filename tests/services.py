@@ -100,8 +100,8 @@ class TestServices:
         """Stop the servers and remove everything that the tests made. Gone is success."""
         self.servers.stop(hurry=True)
         if self.docker is not None:
-            _remove_labelled(self.docker, self.installation)
-            _remove_labelled(self.docker, self.platform_installation)
+            remove_labelled(self.docker, self.installation)
+            remove_labelled(self.docker, self.platform_installation)
             self.docker.close()
         shutil.rmtree(self.folder.path, ignore_errors=True)
         self.folder.unlock()
@@ -132,10 +132,11 @@ def _sweep_left_behind(root: Path, client: DockerClient | None) -> None:
         installation = str(network.name).split("-")[1]
         # A run makes its folder before its networks, so one that began since then is seen here.
         if installation.removesuffix("p") not in alive | {path.name for path in root.iterdir()}:
-            _remove_labelled(client, installation)
+            remove_labelled(client, installation)
 
 
-def _remove_labelled(client: DockerClient, installation: str) -> None:
+def remove_labelled(client: DockerClient, installation: str) -> None:
+    """Remove the containers, volumes, networks and images of an installation."""
     from docker.errors import APIError
 
     labels: dict[str, str | list[str] | bool] = {"label": f"{_LABEL}={installation}"}

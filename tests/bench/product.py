@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import httpx
 
+from tests.services import docker_client, remove_labelled
+
 PASSWORD = "a-long-enough-passphrase"
 FACTORY = "/api/platform/agent-factory"
 START_SECONDS = 180.0
@@ -38,6 +40,10 @@ class Product:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        client = docker_client()
+        if client is not None:
+            remove_labelled(client, (self.data_dir / "installation").read_text().strip())
+            client.close()
         self._folder.cleanup()
 
     def start(self) -> float:
