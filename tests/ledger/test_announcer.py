@@ -17,6 +17,8 @@ from ledger.announcer import announce
 if TYPE_CHECKING:
     from pytest_django import Settings
 
+    from config.embedded import EmbeddedServers
+
 
 async def listen(group: str, send: Any) -> dict[str, Any]:
     layer = get_channel_layer()
@@ -52,6 +54,25 @@ async def test_a_forked_process_announces_too() -> None:
         os.waitpid(child, 0)
 
     assert await listen(group, fork_and_announce) == message
+
+
+async def test_the_first_message_after_a_restart_of_redis_arrives(
+    servers: EmbeddedServers,
+) -> None:
+    group = f"test.{uuid.uuid4()}"
+    message = {"type": "progress.event", "event": {"seq": 3}}
+
+    def restart() -> None:
+        # Several at once, so that several connections are kept.
+        for sending in [announce(group, message) for _ in range(3)]:
+            assert sending is not None
+            sending.result(timeout=10)
+        servers.redis.stop()
+        servers.redis.start()
+
+    await asyncio.to_thread(restart)
+
+    assert await listen(group, lambda: announce(group, message)) == message
 
 
 def test_without_redis_nothing_is_raised(
