@@ -156,7 +156,7 @@ def release_lines(agent: Agent) -> list[ReleaseLine]:
     rows: list[Release] = list(
         agent.releases.order_by("-number")
         .select_related("created_by")
-        .only("number", "created_at", "spec", "created_by__username")[: _RELEASES + 1]
+        .only("agent", "number", "created_at", "spec", "created_by__username")[: _RELEASES + 1]
     )
     lines = []
     for place, row in enumerate(rows[:_RELEASES]):

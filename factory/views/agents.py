@@ -132,7 +132,9 @@ class AgentPage(PortalMixin):
             "may_see_logs": self.caller.may(Action.DEPLOY_AGENTS),
             "spec": spec,
             "deployment": deployment,
-            "deployments": agent.deployments.select_related("release")[:_SHOWN_DEPLOYMENTS],
+            "deployments": agent.deployments.select_related("release").defer(
+                "release__files", "release__spec"
+            )[:_SHOWN_DEPLOYMENTS],
             "is_running": deployment is not None and deployment.status == DeploymentStatus.RUNNING,
             "buttons": buttons(self.caller, agent, deployment),
             "trials": _trials(spec, tried) if spec is not None else [],

@@ -10,10 +10,12 @@ from django.urls import reverse
 from accounts.roles import Role
 from factory.services.blueprints import create_agent
 from factory.services.revision import revise_agent
+from factory.wizard.drafts import start_draft
 from factory.wizard.forms.resources import ResourcesForm
 from ledger.transitions import transition
 from provisioning.enums import DeploymentStatus
 from provisioning.models import Deployment
+from provisioning.services import retry_deployment
 from registry.models import Agent
 from templates_lib.models import TemplateVersion
 from templates_lib.services import deprecate_version
@@ -174,6 +176,56 @@ def test_a_list_of_three_costs_no_more_queries_than_of_one(
         visitor.open(path)
     assert len(three) == len(one)
     assert len(one) <= 12
+
+
+def test_three_drafts_cost_no_more_queries_than_one(visitor: Visitor, caller: Caller) -> None:
+    start_draft(caller=caller, template="memory-agent")
+    visitor.open("/")
+    with CaptureQueriesContext(connection) as one:
+        visitor.open("/")
+    start_draft(caller=caller, template="memory-agent")
+    start_draft(caller=caller, template="blank")
+    with CaptureQueriesContext(connection) as three:
+        visitor.open("/")
+    assert len(visitor.context["drafts"]) == 3
+    assert len(three) == len(one)
+
+
+def test_an_agents_page_costs_the_same_after_three_releases_and_deployments(
+    visitor: Visitor, caller: Caller
+) -> None:
+    agent, deployment = make_agent(caller)
+    end(deployment, DeploymentStatus.CANCELLED)
+    path = reverse("agent", args=[agent.agent_id])
+    visitor.open(path)
+    with CaptureQueriesContext(connection) as one:
+        visitor.open(path)
+    for goal in ("Something else", "Something else again"):
+        revise_agent(caller=caller, agent=agent, request=make_request(name=agent.name, goal=goal))
+        end(retry_deployment(caller=caller, deployment=deployment), DeploymentStatus.CANCELLED)
+    with CaptureQueriesContext(connection) as three:
+        visitor.open(path)
+    assert len(visitor.context["releases"]) == 3
+    assert len(visitor.context["deployments"]) == 3
+    assert len(three) == len(one)
+    # The files of the release that is shown are read, for its README; those of no other.
+    assert len(_reads_of_files(three)) == 1
+
+
+def test_a_deployments_page_reads_no_files(visitor: Visitor, caller: Caller) -> None:
+    _, deployment = make_agent(caller)
+    for headers in ({}, {"HX-Target": "deployment-live"}):
+        with CaptureQueriesContext(connection) as queries:
+            visitor.client.get(reverse("deployment", args=[deployment.pk]), headers=headers)
+        assert _reads_of_files(queries) == []
+
+
+def _reads_of_files(queries: CaptureQueriesContext) -> list[str]:
+    return [
+        query["sql"]
+        for query in queries.captured_queries
+        if '"registry_release"."files"' in query["sql"]
+    ]
 
 
 def test_an_agents_page_shows_what_it_is(visitor: Visitor, caller: Caller) -> None:
