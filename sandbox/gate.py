@@ -1,9 +1,10 @@
 """The deploy gate: a specification may be deployed once its test passed, or was skipped in writing.
 
-It passes when of each scenario that counts the newest result is PASSED, and there is at least one;
-a test that broke off before its verdict has not passed. Who knows which scenarios there are now
-names them; otherwise every name that was ever asked of this digest counts. A waiver opens it too;
-the reason stays on record.
+It passes when of each scenario that counts the newest result is PASSED, and there is at least one.
+Each result is a verdict of its own: how the test as a whole ended does not matter, so that what
+passed before a test broke off has passed, and what it did not come to has not. Who knows which
+scenarios there are now names them; otherwise every name that was ever asked of this digest counts.
+A waiver opens it too; the reason stays on record.
 """
 
 from collections.abc import Collection, Mapping

@@ -30,14 +30,16 @@ def started(caller: Caller) -> SandboxTest:
     return start_test(caller=caller, spec=sentiment_spec(), scenarios=[scenario()])
 
 
-def judged(caller: Caller, digest: str, **verdicts: str) -> SandboxTest:
+def judged(
+    caller: Caller, digest: str, status: str = SandboxTestStatus.FAILED, **verdicts: str
+) -> SandboxTest:
     """Make a test that has ended, of that digest with a result for each scenario name."""
     test = SandboxTest.objects.create(
         organization=caller.organization,
         spec={},
         digest=digest,
         driver="process",
-        status=SandboxTestStatus.FAILED,
+        status=status,
     )
     ScenarioResult.objects.bulk_create(
         ScenarioResult(test=test, position=n, name=name, capability="x", input={}, status=verdict)
@@ -85,6 +87,16 @@ def test_the_newest_result_of_each_scenario_decides(
     assert verdict_on(maker, "d") == (passed, False)
     if passed:
         require_gate(organization=maker.organization, digest="d")
+
+
+@pytest.mark.parametrize(("second", "passed"), [("PASSED", True), ("ERROR", False)])
+def test_of_a_test_that_broke_off_the_results_decide(
+    maker: Caller, second: str, *, passed: bool
+) -> None:
+    judged(maker, "d", SandboxTestStatus.ERRORED, a="PASSED", b=second)
+    assert verdict_on(maker, "d") == (passed, False)
+    found = gate(organization=maker.organization, digest="d", names=["a", "b"])
+    assert found.passed is passed
 
 
 def test_the_gate_waits_for_a_test_that_is_running(maker: Caller) -> None:
