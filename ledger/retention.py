@@ -6,10 +6,10 @@ waits for a long delete. The audit trail and the changes of status stay.
 
 from datetime import timedelta
 from typing import Any, Final
-from uuid import UUID
 
 import structlog
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
@@ -20,18 +20,28 @@ log = structlog.get_logger(__name__)
 _BATCH: Final = 500
 
 
-def delete_in_batches(rows: QuerySet[Any], *, batch: int = _BATCH) -> int:
+def delete_in_batches(
+    rows: QuerySet[Any], *, batch: int = _BATCH, events_of: str | None = None
+) -> int:
     """Delete the rows with what hangs on them, each batch in a transaction; return how many.
 
-    ``rows`` must not be sliced. A row that no longer fits when its turn comes is kept.
+    ``rows`` must not be sliced. A row that no longer fits when its turn comes is kept. With
+    ``events_of``, the subject type of the rows, their progress events go in the same transaction.
     """
     total = 0
     while True:
         ids = list(rows.order_by("pk").values_list("pk", flat=True)[:batch])
         if not ids:
             break
-        _, counts = rows.filter(pk__in=ids).delete()
-        deleted = counts.get(rows.model._meta.label, 0)  # noqa: SLF001 - Django's documented model API
+        with transaction.atomic():
+            fitting = rows.filter(pk__in=ids)
+            if events_of is not None:
+                # Held, so that those whose events go are those that go.
+                ids = list(fitting.select_for_update(of=("self",)).values_list("pk", flat=True))
+                ProgressEvent.objects.filter(subject_type=events_of, subject_id__in=ids).delete()
+                fitting = rows.model._default_manager.filter(pk__in=ids)  # noqa: SLF001 - Django's documented model API
+            _, counts = fitting.delete()
+        deleted = counts.get(rows.model._meta.label, 0)  # noqa: SLF001 - as above
         total += deleted
         if not deleted:
             break
@@ -52,10 +62,3 @@ def delete_old_events() -> int:
     )
     limit = timezone.now() - timedelta(days=settings.KEEP_PROGRESS_DAYS)
     return delete_in_batches(ProgressEvent.objects.filter(Exists(later), created_at__lt=limit))
-
-
-def delete_events_of(subject_type: str, subject_ids: list[UUID]) -> int:
-    """Delete all progress events of subjects that are no more."""
-    return delete_in_batches(
-        ProgressEvent.objects.filter(subject_type=subject_type, subject_id__in=subject_ids)
-    )

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from ledger import events
@@ -96,6 +97,58 @@ def test_what_a_release_was_let_through_by_stays(caller: Caller) -> None:
     delete_agent(caller=caller, agent=agent)
     delete_old_rows()
     assert left() == set()
+
+
+def test_a_scenario_without_a_verdict_keeps_the_gate_closed(caller: Caller) -> None:
+    spec = make_spec()
+    released(caller, spec)
+    ended_test(caller, spec, days=99, search=Verdict.SKIPPED)
+    skipped = ended_test(caller, spec, days=98, search=Verdict.SKIPPED)
+    passed = ended_test(caller, spec, days=97, store=Verdict.PASSED)
+    assert not gate(organization=caller.organization, digest=spec.digest).passed
+
+    delete_old_rows()
+
+    assert left() == {skipped.pk, passed.pk}
+    assert not gate(organization=caller.organization, digest=spec.digest).passed
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.SKIPPED])
+def test_the_gate_of_what_was_not_released_does_not_open_by_itself(
+    caller: Caller, verdict: str
+) -> None:
+    spec = make_spec()
+    closing = ended_test(caller, spec, days=91, search=verdict)
+    younger = ended_test(caller, spec, days=89, store=Verdict.PASSED)
+
+    delete_old_rows()
+
+    assert left() == {closing.pk, younger.pk}
+    assert not gate(organization=caller.organization, digest=spec.digest).passed
+
+
+def test_a_deletion_that_breaks_off_leaves_no_progress_without_its_test(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.retention._BATCH", 1)
+    for _ in range(3):
+        ended_test(caller, make_spec(), days=91, store=Verdict.PASSED)
+    tried: list[object] = []
+
+    def break_off(instance: SandboxTest, **_: object) -> None:
+        tried.append(instance.pk)
+        if len(tried) > 1:
+            raise ConnectionError
+
+    pre_delete.connect(break_off, sender=SandboxTest)
+    try:
+        with pytest.raises(ConnectionError):
+            delete_old_rows()
+    finally:
+        pre_delete.disconnect(break_off, sender=SandboxTest)
+
+    assert len(left()) == 2
+    assert set(ProgressEvent.objects.values_list("subject_id", flat=True)) == left()
 
 
 @pytest.mark.parametrize("status", [SandboxTestStatus.QUEUED, SandboxTestStatus.RUNNING])
