@@ -11,12 +11,12 @@ from django.utils.dateparse import parse_datetime
 from factory.release_changes import Change, spec_changes
 from provisioning.enums import DeploymentStatus
 from provisioning.models import Deployment
+from provisioning.steps.base import split_output
 from registry.models import Agent, Release
 from registry.spec import AgentSpec
 
 _RELEASES: Final = 10
 _FOLLOW: Final = "Follow it step by step"
-_OUTPUT_MARK: Final = "Its last output:\n"
 _DEPENDENCIES: Final[Mapping[str, str]] = {
     "redis": "Redis",
     "queue": "Message queue",
@@ -78,7 +78,7 @@ def deployment_note(deployment: Deployment | None) -> Note | None:
     note = _NOTES.get(deployment.status)
     if note is None or note.tone != "bad":
         return note
-    reason = deployment.error_detail.partition(_OUTPUT_MARK)[0].strip()
+    reason, _ = split_output(deployment.error_detail)
     return replace(note, text=f"{note.text} {reason}".strip())
 
 

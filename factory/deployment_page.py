@@ -9,18 +9,12 @@ from django.utils import timezone
 
 from factory.models import Blueprint
 from ledger import events
+from provisioning.engine import CANCELLED, MAX_ATTEMPTS
 from provisioning.enums import ACTIVE, TERMINAL, UNDOING, DeploymentStatus, StepStatus, UndoReason
 from provisioning.models import Deployment, DeploymentStep
 from provisioning.services import describe_deployment
+from provisioning.steps.base import split_output
 
-STEP_TITLES: Final = {
-    "build_image": "Building the release image",
-    "create_container": "Creating Docker container",
-    "provision_queues": "Provisioning message queues",
-    "setup_memory_store": "Setting up memory store",
-    "register_agent": "Registering agent",
-    "health_check": "Running health check",
-}
 _HEADINGS: Final[Mapping[str, str]] = {
     DeploymentStatus.PENDING: "Deploying Agent: {}",
     DeploymentStatus.PROVISIONING: "Deploying Agent: {}",
@@ -32,8 +26,6 @@ _HEADINGS: Final[Mapping[str, str]] = {
     DeploymentStatus.STOPPING: "Undeploying Agent: {}",
     DeploymentStatus.STOPPED: "Undeployed Agent: {}",
 }
-_OUTPUT_MARK: Final = "Its last output:\n"
-_TRIES: Final = 4
 _WAITS_LONG: Final = timedelta(seconds=15)
 _EVENTS_READ: Final = 60
 _TOLD: Final = ("undoing", "undo_failed", "retrying")
@@ -120,10 +112,10 @@ def draft_of(deployment: Deployment, user: Any) -> Blueprint | None:
     )
 
 
-def _title(name: str, driver: str) -> str:
-    if name == "create_container" and driver == "process":
+def _title(row: DeploymentStep, deployment: Deployment, told: dict[str, Any]) -> str:
+    if row.name == "create_container" and deployment.driver == "process":
         return "Starting the local process"
-    return STEP_TITLES.get(name, name.replace("_", " ").capitalize())
+    return str(told["title"])
 
 
 def _newest_events(deployment: Deployment) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -144,10 +136,10 @@ def _line(
     seconds = told["duration_seconds"] if state in ("working", "done", "failed") else None
     if state == "working" and row.attempt > 1:
         reason = str(payload.get("reason", "")) if kind == "retrying" else ""
-        note = f"It did not work at once: try {row.attempt} of {_TRIES}. {reason}".strip()
+        note = f"It did not work at once: try {row.attempt} of {MAX_ATTEMPTS}. {reason}".strip()
     return StepLine(
         name=row.name,
-        title=_title(row.name, deployment.driver),
+        title=_title(row, deployment, told),
         status=str(row.status),
         state=state,
         label=label,
@@ -193,11 +185,10 @@ def _failure(
         return None
     if wrong is not None and deployment.status != DeploymentStatus.RUNNING:
         title = next(line.title for line in lines if line.name == wrong.name)
-        text, _, output = (deployment.error_detail or wrong.error).partition(_OUTPUT_MARK)
-        return Failure(f"“{title}” failed", text.strip(), output.strip())
+        return Failure(f"“{title}” failed", *split_output(deployment.error_detail or wrong.error))
     if deployment.status == DeploymentStatus.RUNNING:
         return None
-    cancelled = deployment.error_code == "cancelled"
+    cancelled = deployment.error_code == CANCELLED
     title = "Cancelled" if cancelled else "The deployment did not finish"
     return Failure(title, deployment.error_detail)
 

@@ -7,6 +7,7 @@ once its lease has run out, and finds what its first attempt made.
 """
 
 import time
+import traceback
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
@@ -102,7 +103,9 @@ def run_step(deployment_id: UUID, name: str) -> bool:
             log.warning("step lost to another worker", **claim.names)
             return False
         except TRANSIENT as error:
-            log.warning("step failed for the moment", error=str(error), **claim.names)
+            log.warning(
+                "step failed for the moment", error=ctx.without_secrets(str(error)), **claim.names
+            )
             return _postpone_or_fail(claim, ctx, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the deployment is to be undone
             code, text = _judge(claim, ctx, error)
@@ -123,7 +126,7 @@ def _judge(claim: _Claim, ctx: StepContext, error: Exception) -> tuple[str, str]
     """Return code and sentence for what went wrong; the cause goes to the log."""
     step = claim.definition
     if isinstance(error, EXPECTED):
-        log.warning("step failed", error=str(error), **claim.names)
+        log.warning("step failed", error=ctx.without_secrets(str(error)), **claim.names)
         return getattr(error, "code", "step_failed"), _explain(claim, ctx, error)
     if isinstance(error, SoftTimeLimitExceeded):
         log.warning("step took too long", **claim.names)
@@ -131,7 +134,8 @@ def _judge(claim: _Claim, ctx: StepContext, error: Exception) -> tuple[str, str]
             "step_timed_out",
             f"{step.advice} It took longer than {step.timeout_seconds:g} s and was stopped.",
         )
-    log.error("step failed unexpectedly", exc_info=error, **claim.names)
+    cause = "".join(traceback.format_exception(error)).rstrip()
+    log.error("step failed unexpectedly", exception=ctx.without_secrets(cause), **claim.names)
     text = (
         f"{step.advice} Something unexpected happened; the log has the cause under deployment "
         f"{claim.deployment.pk}. Retry, and tell an admin if it happens again."

@@ -14,6 +14,7 @@ from ledger import audit
 from ledger.errors import Conflict, NotFound
 from ledger.transitions import transition
 from provisioning import pipeline
+from provisioning.engine import CANCELLED
 from provisioning.enums import TERMINAL, DeploymentStatus, UndoReason
 from provisioning.models import Deployment, DeploymentStep
 from provisioning.progress import describe_accepted, describe_deployment, estimate_seconds
@@ -149,7 +150,7 @@ def cancel_deployment(*, caller: Caller, deployment: Deployment) -> Deployment:
                 actor=caller.user,
                 reason="Cancelled before it started.",
                 undo_reason=UndoReason.CANCELLED,
-                error_code="cancelled",
+                error_code=CANCELLED,
                 error_detail="Cancelled before anything was made.",
                 completed_at=timezone.now(),
             )

@@ -5,6 +5,7 @@ left is named, and tried again later with growing pauses.
 """
 
 import time
+import traceback
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -76,13 +77,14 @@ def _undo_step(deployment: Deployment, row: DeploymentStep) -> list[str]:
         events.publish(*stream, "undoing", {"step": row.name, "title": step.title})
         try:
             _compensate(step.compensate, ctx)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other steps are undone
+            foreseen = isinstance(error, TRANSIENT)
+            cause = str(error) if foreseen else "".join(traceback.format_exception(error)).rstrip()
             log.warning(
                 "step not undone",
                 deployment=str(deployment.pk),
                 step=row.name,
-                error=str(error),
-                exc_info=not isinstance(error, TRANSIENT),
+                error=ctx.without_secrets(cause),
             )
             left = step.leftovers(ctx)
             events.publish(*stream, "undo_failed", {"step": row.name, "leftovers": left})

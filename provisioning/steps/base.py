@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Final
 
-from django.db import OperationalError
+from django.db import Error, OperationalError
 
 from ledger.errors import DomainError
 from provisioning.drivers import get_driver
@@ -35,6 +35,10 @@ TRANSIENT: Final = (TransientDriverError, TransientStoreError, OperationalError)
 EXPECTED: Final = (DriverError, StoreError, DomainError)
 """Failures whose text may be shown to an operator."""
 
+_OUTPUT_MARK: Final = "Its last output:\n"
+_OUTPUT_LINES: Final = 8
+_OUTPUT_CHARACTERS: Final = 900
+
 __all__ = [
     "EXPECTED",
     "TRANSIENT",
@@ -44,6 +48,7 @@ __all__ = [
     "StepContext",
     "StepFailure",
     "StepOutcome",
+    "split_output",
 ]
 
 
@@ -106,11 +111,16 @@ class StepContext:
         return self.deadline - time.monotonic()
 
     def without_secrets(self, text: str) -> str:
-        """Return ``text`` with the agent's credentials blotted out."""
+        """Return ``text`` with the agent's credentials blotted out.
+
+        Cut a text only afterwards: of a credential that is cut in two the rest would stay.
+        """
         try:
             secrets = self.secrets
         except DomainError:
             return text
+        except Error:
+            return "(Not shown: the database does not tell what has to be blotted out.)"
         for value in (
             secrets.invoke_token,
             secrets.egress_token,
@@ -119,6 +129,19 @@ class StepContext:
         ):
             text = text.replace(value, "•••")
         return text
+
+    def last_output(self) -> str:
+        """Return the end of what the instance wrote, as ``split_output`` finds it in a text."""
+        lines = self.driver.logs(self.deployment.instance_name, tail=_OUTPUT_LINES)
+        text = self.without_secrets("\n".join(line.rstrip() for line in lines))
+        text = text[-_OUTPUT_CHARACTERS:]
+        return f"{_OUTPUT_MARK}{text}" if text else "It wrote no output."
+
+
+def split_output(text: str) -> tuple[str, str]:
+    """Return what a failure's text says, and what the agent had written last (may be empty)."""
+    said, _, output = text.partition(_OUTPUT_MARK)
+    return said.strip(), output.strip()
 
 
 class Step(ABC):

@@ -22,7 +22,7 @@ class BuildImage(Step):
     """Builds the image, or finds it built from the same files."""
 
     name = "build_image"
-    title = "Building release image"
+    title = "Building the release image"
     timeout_seconds = 300
     usual_seconds = 3
     advice = "The release's image could not be built. Check its packages, then retry."

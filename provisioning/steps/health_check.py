@@ -11,8 +11,6 @@ from registry.services.agents import record_health, register_agent
 
 _POLL_SECONDS: Final = (0.05, 0.1, 0.2, 0.5)
 _STATUSES: Final = {"ok": "", "down": "down: ", "not_connected": "not connected: "}
-_LOG_LINES: Final = 8
-_LOG_CHARACTERS: Final = 900
 # What ends the wait before the step's own limit does.
 _MARGIN_SECONDS: Final = 5
 
@@ -74,14 +72,9 @@ class HealthCheck(Step):
 
     def _stopped(self, ctx: StepContext, instance: Instance) -> str:
         code = "" if instance.exit_code is None else f" with exit code {instance.exit_code}"
-        return f"The agent stopped{code}. {self._last_lines(ctx)}"
+        return f"The agent stopped{code}. {ctx.last_output()}"
 
     def _not_ready(self, ctx: StepContext, checkup: Checkup) -> str:
         missing = "; ".join(checkup.down)
         why = f"It waits for {missing}." if missing else str(checkup.detail.get("message", ""))
-        return f"{self.advice} {why} {self._last_lines(ctx)}"
-
-    def _last_lines(self, ctx: StepContext) -> str:
-        lines = ctx.driver.logs(ctx.deployment.instance_name, tail=_LOG_LINES)
-        text = "\n".join(line.rstrip() for line in lines)[-_LOG_CHARACTERS:]
-        return f"Its last output:\n{text}" if text else "It wrote no output."
+        return f"{self.advice} {why} {ctx.last_output()}"

@@ -24,11 +24,9 @@ class RegisterAgent(Step):
         """Register it where its instance answers now."""
         instance = ctx.driver.inspect(ctx.deployment.instance_name)
         if instance.state is not InstanceState.RUNNING:
-            lines = ctx.driver.logs(ctx.deployment.instance_name, tail=5)
             raise StepFailure(
                 "instance_stopped",
-                "The agent stopped right after its start. Its last output: "
-                + (" | ".join(lines) or "none"),
+                f"The agent stopped right after its start. {ctx.last_output()}",
             )
         register_agent(agent=ctx.agent, release=ctx.release, endpoint=instance.address)
         return StepOutcome(

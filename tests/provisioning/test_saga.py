@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -14,6 +16,7 @@ import redis
 
 from ledger.models import ProgressEvent
 from provisioning import reconciler
+from provisioning.drivers.base import InstanceState
 from provisioning.enums import DeploymentStatus
 from provisioning.services import (
     cancel_deployment,
@@ -21,7 +24,9 @@ from provisioning.services import (
     retry_deployment,
     undeploy_agent,
 )
+from provisioning.steps.base import StepContext, StepFailure, split_output
 from provisioning.steps.health_check import HealthCheck
+from provisioning.steps.registry import STEPS_BY_NAME
 from provisioning.stores.memory import MemoryStore
 from provisioning.stores.queues import QueueStore
 from provisioning.undo import undo
@@ -259,6 +264,62 @@ def test_credentials_in_an_agents_output_are_blotted_out(process_driver: Runtime
     assert "•••" in shown
     for secret in (secrets.redis_password, secrets.invoke_token, secrets.egress_token):
         assert secret not in shown
+
+
+def test_of_a_credential_that_is_cut_in_two_nothing_is_told_or_logged(
+    process_driver: RuntimeDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The first 20 of the last 900 characters are the end of the token.
+    spill = (
+        "import json, os, pathlib\n"
+        "text = pathlib.Path(os.environ['AGENT_CREDENTIALS_FILE']).read_text()\n"
+        "print(text + json.loads(text)['invoke_token'] + '.' * 880, flush=True)\n"
+        "raise SystemExit(1)\n"
+    )
+    _, deployment = make_deployment(files={"main": spill}, **LONG_TERM)
+    step_on(deployment, "build_image", "create_container")
+    for _ in range(500):
+        if process_driver.inspect(deployment.instance_name).state is InstanceState.EXITED:
+            break
+        threading.Event().wait(0.02)
+    held = astuple(credentials_of(deployment.agent))
+    for name in ("register_agent", "health_check"):
+        with pytest.raises(StepFailure) as failure:
+            STEPS_BY_NAME[name].apply(StepContext(deployment))
+        said, output = split_output(failure.value.message)
+        assert said.startswith("The agent stopped")
+        assert output.endswith("..")
+        assert [secret for secret in held if secret[-8:] in output] == []
+
+    with caplog.at_level("DEBUG"):
+        failed = carry_out(deployment)
+    assert failed.error_code == "instance_stopped"
+    assert "step failed" in caplog.text
+    for place in (caplog.text, failed.error_detail, str(describe_deployment(failed))):
+        assert "•••" in place
+        assert [secret for secret in held if secret[-8:] in place] == []
+
+
+def test_a_bug_that_tells_credentials_is_logged_without_them(
+    process_driver: RuntimeDriver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _, deployment = make_deployment()
+    held = astuple(credentials_of(deployment.agent))
+
+    def broken(*_: object) -> None:
+        raise KeyError(*held)
+
+    with monkeypatch.context() as patched, caplog.at_level("DEBUG"):
+        patched.setattr(process_driver, "ensure_instance", broken)
+        patched.setattr(process_driver, "remove_instance", broken)
+        failed = carry_out(deployment)
+    assert failed.status == DeploymentStatus.ROLLBACK_FAILED
+    assert "step failed unexpectedly" in caplog.text
+    assert "step not undone" in caplog.text
+    assert caplog.text.count("•••") >= 8
+    assert [secret for secret in held if secret in caplog.text] == []
 
 
 def test_what_was_there_before_is_kept(process_driver: RuntimeDriver) -> None:
