@@ -224,6 +224,7 @@ def latest_deployment(agent: Agent) -> Deployment | None:
     return (
         Deployment.objects.filter(agent=agent)
         .select_related("agent", "release", "organization")
+        .defer("release__files")
         .first()
     )
 
@@ -239,6 +240,7 @@ def deployment_for(caller: Caller, deployment_id: UUID) -> Deployment:
     found = (
         Deployment.objects.of(caller.organization)
         .select_related("agent", "release", "organization")
+        .defer("release__files")
         .filter(pk=deployment_id)
         .first()
     )
