@@ -5,20 +5,26 @@ Nothing here may ask the database or Redis: they are what does not answer.
 
 from typing import Final
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from accounts.api.problems import OUTAGES, PROBLEM_TYPE, problem
 from ledger.errors import Unavailable
+from ledger.problems import PROBLEM_TYPE, problem_of
 
-__all__ = ["OUTAGES", "is_for_programs", "outage_error", "outage_response"]
+OUTAGES: Final = (OperationalError, InterfaceError, RedisConnectionError, RedisTimeoutError)
+"""What is raised when PostgreSQL or Redis does not answer, or broke off while it did."""
 
-_RETRY_SECONDS: Final = 10
+
+class _Outage(Unavailable):
+    retry_after = 10
 
 
-def outage_error() -> Unavailable:
+def outage_error() -> _Outage:
     """Return what is wrong as an error of the product."""
-    return Unavailable("unavailable", "The database or queue does not answer. Try again soon.")
+    return _Outage("unavailable", "The database or queue does not answer. Try again soon.")
 
 
 def is_for_programs(request: HttpRequest) -> bool:
@@ -31,11 +37,10 @@ def outage_response(request: HttpRequest) -> HttpResponse:
     error = outage_error()
     response: HttpResponse
     if is_for_programs(request):
-        body = problem(error.status, error.code, error.message)
-        response = JsonResponse(body, status=error.status, content_type=PROBLEM_TYPE)
+        response = JsonResponse(problem_of(error), status=error.status, content_type=PROBLEM_TYPE)
     else:
         # Rendered without the request: who is signed in would have to be looked up.
         response = HttpResponse(render_to_string("503.html"), status=error.status)
-    response["Retry-After"] = str(_RETRY_SECONDS)
+    response["Retry-After"] = str(error.retry_after)
     response["Cache-Control"] = "no-store"
     return response

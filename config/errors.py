@@ -10,8 +10,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.views import defaults
 
-from accounts.api.problems import PROBLEM_TYPE, problem
 from accounts.outages import OUTAGES, is_for_programs, outage_response
+from ledger.problems import PROBLEM_TYPE, problem
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from drf_spectacular.utils import OpenApiResponse
 
-from accounts.api.problems import PROBLEM_TYPE
 from accounts.api.serializers import ProblemSerializer
+from ledger.problems import PROBLEM_TYPE
 
 _MEANINGS: Final[Mapping[int, str]] = {
     400: "Something in the request needs attention; errors name the fields.",

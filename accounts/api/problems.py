@@ -1,24 +1,20 @@
 """Every error of the API as ``application/problem+json`` (RFC 9457)."""
 
-import http
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Any
 
 import structlog
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DataError
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import exception_handler as standard_handler
 from drf_standardized_errors.types import ErrorResponse, ExceptionHandlerContext
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from rest_framework.response import Response
 
-from ledger.errors import DomainError, Unavailable
+from accounts.outages import OUTAGES, outage_error
+from ledger.errors import DomainError, FieldProblem
+from ledger.problems import PROBLEM_TYPE, problem, problem_of
 
 log = structlog.get_logger(__name__)
-
-PROBLEM_TYPE = "application/problem+json"
-OUTAGES: Final = (OperationalError, InterfaceError, RedisConnectionError, RedisTimeoutError)
-"""What is raised when PostgreSQL or Redis does not answer, or broke off while it did."""
 
 
 class ProblemFormatter(ExceptionFormatter):
@@ -26,38 +22,22 @@ class ProblemFormatter(ExceptionFormatter):
 
     def format_error_response(self, error_response: ErrorResponse) -> dict[str, Any]:
         """Return the body of the answer."""
-        errors = [
-            {"attr": error.attr, "code": error.code, "detail": error.detail}
+        first = error_response.errors[0]
+        fields = [
+            FieldProblem(error.attr, str(error.code), str(error.detail))
             for error in error_response.errors
+            if error.attr
         ]
-        first = errors[0]
-        fields = [error for error in errors if error["attr"]]
-        code = "invalid_input" if fields else first["code"]
+        code = "invalid_input" if fields else first.code
         detail = (
             "Some fields need attention. Each one says what to do."
             if len(fields) > 1
-            else first["detail"]
+            else first.detail
         )
         return problem(self._status(), str(code), str(detail), fields)
 
     def _status(self) -> int:
-        return int(getattr(self.exc, "status_code", http.HTTPStatus.INTERNAL_SERVER_ERROR))
-
-
-def problem(
-    status: int, code: str, detail: str, errors: list[dict[str, Any]] | None = None
-) -> dict[str, Any]:
-    """Return the body of a problem answer."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": http.HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-        "detail": detail,
-    }
-    if errors:
-        body["errors"] = errors
-    return body
+        return int(getattr(self.exc, "status_code", HTTPStatus.INTERNAL_SERVER_ERROR))
 
 
 def exception_handler(exc: Exception, context: ExceptionHandlerContext) -> Response | None:
@@ -66,9 +46,7 @@ def exception_handler(exc: Exception, context: ExceptionHandlerContext) -> Respo
         response = _domain_response(exc)
     elif isinstance(exc, OUTAGES):
         log.error("a backing service does not answer", error=str(exc))
-        response = _domain_response(
-            Unavailable("unavailable", "The database or queue does not answer. Try again soon.")
-        )
+        response = _domain_response(outage_error())
     elif isinstance(exc, DataError):
         # What PostgreSQL can't hold, such as a null character in a text.
         response = _domain_response(
@@ -86,12 +64,7 @@ def exception_handler(exc: Exception, context: ExceptionHandlerContext) -> Respo
 
 
 def _domain_response(error: DomainError) -> Response:
-    errors = [
-        {"attr": item.attr, "code": item.code, "detail": item.detail} for item in error.problems
-    ]
-    response = Response(
-        problem(error.status, error.code, error.message, errors), status=error.status
-    )
+    response = Response(problem_of(error), status=error.status)
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
         response["Retry-After"] = str(retry_after)

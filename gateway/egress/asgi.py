@@ -15,6 +15,7 @@ from channels.db import database_sync_to_async
 from gateway.egress.outbound import prepare, sign_in
 from gateway.egress.upstream import send as send_outbound
 from ledger.errors import DomainError, InvalidInput, TooManyRequests
+from ledger.problems import PROBLEM_TYPE, problem_of
 from registry.json_bounds import check_json_bounds
 
 log = structlog.get_logger(__name__)
@@ -26,16 +27,7 @@ BODY_SECONDS: Final = 20.0
 """In which an agent has to have sent its question."""
 
 _JSON: Final = b"application/json"
-_PROBLEM: Final = b"application/problem+json"
-# Answered before the whole body was read: what is left of it can't be told from another request.
-_CLOSING: Final = frozenset(
-    {
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.TOO_MANY_REQUESTS,
-    }
-)
+_PROBLEM: Final = PROBLEM_TYPE.encode()
 _under_way: Counter[UUID] = Counter()
 
 
@@ -62,21 +54,30 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         return
     if scope["type"] != "http":
         return
+    body_read = False
+
+    async def watched() -> Any:
+        nonlocal body_read
+        message = await receive()
+        body_read = not message.get("more_body", False)
+        return message
+
     try:
-        status, answer, kind = 200, await _answer(scope, receive), _JSON
+        status, answer, kind = 200, await _answer(scope, watched), _JSON
     except _AgentLeft:
         return
     except DomainError as error:
-        status, answer, kind = error.status, _problem(error), _PROBLEM
+        status, answer, kind = error.status, problem_of(error), _PROBLEM
     except Exception:
         log.exception("egress failed")
         failure = DomainError("internal_error", "The platform's way out failed. Try again later.")
-        status, answer, kind = 500, {**_problem(failure), "status": 500}, _PROBLEM
+        status, answer, kind = 500, {**problem_of(failure), "status": 500}, _PROBLEM
     body = json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
     if status == HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
-    if status in _CLOSING:
+    if not body_read:
+        # What is left of it can't be told from another request.
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -154,18 +155,3 @@ def _parse(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInput("invalid_json", "Send one JSON object of a moderate size and depth.")
     return value
-
-
-def _problem(error: DomainError) -> dict[str, Any]:
-    problem: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(error.status).phrase,
-        "status": error.status,
-        "code": error.code,
-        "detail": error.message,
-    }
-    if error.problems:
-        problem["errors"] = [
-            {"attr": item.attr, "code": item.code, "detail": item.detail} for item in error.problems
-        ]
-    return problem

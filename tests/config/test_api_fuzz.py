@@ -32,9 +32,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from accounts.api.problems import PROBLEM_TYPE
 from accounts.roles import Role
 from accounts.services import create_api_token
+from ledger.problems import PROBLEM_TYPE
 from provisioning.services import deploy_release
 from registry.services.agents import create_release, reserve_agent
 from sandbox.scenarios import ScenarioInput
