@@ -7,6 +7,8 @@ from typing import Any, Final
 
 _SHOWN: Final = 40
 _LONGEST: Final = 160
+_LEAD: Final = 40
+"""Of two long texts that begin alike: how much is shown of what stands before they differ."""
 _NAMES: Final[Mapping[str, str]] = {
     "name": "Name",
     "display_name": "Display name",
@@ -68,7 +70,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Ch
         elif isinstance(old, dict) and isinstance(new, dict):
             yield from _nested(field, old, new)
         else:
-            yield Change(_label(field), _words(old), _words(new))
+            yield from _change(_label(field), old, new)
 
 
 def _keyed(field: str, old: list[Any], new: list[Any]) -> Iterator[Change]:
@@ -77,14 +79,14 @@ def _keyed(field: str, old: list[Any], new: list[Any]) -> Iterator[Change]:
     now = {item[key]: item for item in new}
     for name in dict.fromkeys([*now, *was]):
         if name not in was:
-            yield Change(f"{label} {name}", "", _words(now[name].get("description") or "added"))
+            yield from _change(f"{label} {name}", "", now[name].get("description") or "added")
         elif name not in now:
-            yield Change(f"{label} {name}", _words(was[name].get("description") or "there"), "")
+            yield from _change(f"{label} {name}", was[name].get("description") or "there", "")
         else:
             for part in _nested("", was[name], now[name]):
                 yield Change(f"{label} {name}: {part.label}", part.before, part.after)
     if was == now and list(was) != list(now):
-        yield Change(f"Order of {field}", ", ".join(was), ", ".join(now))
+        yield from _change(f"Order of {field}", list(was), list(now))
 
 
 def _nested(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
@@ -96,7 +98,28 @@ def _nested(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterat
         if isinstance(was, dict) and isinstance(now, dict) and not name.endswith("_schema"):
             yield from _nested(here, was, now)
         else:
-            yield Change(_label(here), _words(was), _words(now))
+            yield from _change(_label(here), was, now)
+
+
+def _change(label: str, old: Any, new: Any) -> Iterator[Change]:
+    """Tell one change, if there is anything to be seen of it."""
+    before, after = _words(old), _words(new)
+    if before == after:
+        if not before:
+            # Nothing, written in two ways.
+            return
+        before, after = _json(old), _json(new)
+    start = 0
+    if before[:_LONGEST] == after[:_LONGEST]:
+        pairs = zip(before, after, strict=False)
+        shorter = min(len(before), len(after))
+        start = next((place for place, (a, b) in enumerate(pairs) if a != b), shorter) - _LEAD
+    yield Change(label, _cut(before, start), _cut(after, start))
+
+
+def _cut(text: str, start: int) -> str:
+    end = start + _LONGEST
+    return f"{'…' if start else ''}{text[start:end]}{'…' if len(text) > end else ''}"
 
 
 def _label(path: str) -> str:
@@ -107,12 +130,13 @@ def _label(path: str) -> str:
 
 
 def _words(value: Any) -> str:
+    """Return the whole value as it reads best; empty where there is nothing."""
     if value is None or value in ("", [], {}):
         return ""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        text = ", ".join(value)
-    elif isinstance(value, str):
-        text = value
-    else:
-        text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+        return ", ".join(value)
+    return value if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -201,6 +201,36 @@ def test_the_order_of_capabilities_is_a_change_and_long_values_are_cut() -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        (
+            "x" * 200 + "old" + "y" * 200,
+            "x" * 200 + "new" + "y" * 200,
+            ("…" + "x" * 40 + "old" + "y" * 117 + "…", "…" + "x" * 40 + "new" + "y" * 117 + "…"),
+        ),
+        ("x" * 160, "x" * 160 + "!", ("…" + "x" * 40, "…" + "x" * 40 + "!")),
+        ("x" * 150 + "old", "x" * 150 + "new", ("x" * 150 + "old", "x" * 150 + "new")),
+        (["a, b"], ["a", "b"], ('["a, b"]', '["a", "b"]')),
+        ("1", 1, ('"1"', "1")),
+    ],
+)
+def test_the_two_sides_of_a_change_never_read_the_same(
+    before: object, after: object, shown: tuple[str, str]
+) -> None:
+    for old, new in (({"goal": before}, {"goal": after}), ({"goal": after}, {"goal": before})):
+        (change,), _ = spec_changes(old, new)
+        assert change.before != change.after
+    (change,), _ = spec_changes({"goal": before}, {"goal": after})
+    assert (change.before, change.after) == shown
+
+
+@pytest.mark.parametrize("empty", ["", [], {}])
+def test_nothing_written_in_two_ways_is_no_change(empty: object) -> None:
+    assert spec_changes({"goal": None}, {"goal": empty}) == ([], 0)
+    assert spec_changes({"queues": {"a": empty}}, {"queues": {}}) == ([], 0)
+
+
 def test_no_more_changes_are_shown_than_one_can_read() -> None:
     names = [{"name": f"NAME_{number}", "value": "x"} for number in range(50)]
     changes, more = spec_changes(_spec(), _spec(environment=names))
