@@ -63,9 +63,9 @@ def named(name: str) -> str:
     return f"af-{settings.INSTALLATION_ID}-{name}"
 
 
-def own(installation: str) -> str:
-    """Return the id of an installation that no other test process has."""
-    return f"{settings.INSTALLATION_ID}{installation}"
+def own(letter: str) -> str:
+    """Return the id of an installation that no other test process has; ids are short."""
+    return f"{settings.INSTALLATION_ID}{letter}"
 
 
 def tag() -> str:
@@ -283,15 +283,15 @@ def test_the_container_that_an_image_is_made_in_is_removed_when_it_fails(
 
 
 def test_a_removed_network_is_made_again(driver: RuntimeDriver, image: str) -> None:
-    other = type(driver)(own("netgone"))  # type: ignore[call-arg]  # the Docker driver's own
+    other = type(driver)(own("g"))  # type: ignore[call-arg]  # the Docker driver's own
     request = request_of(image, "netgone")
     other.services_host("sandbox")
-    remove_networks(own("netgone"))
+    remove_networks(own("g"))
     try:
         assert ask(other.ensure_instance(request).address) == "alive"
     finally:
         other.remove_instance(request.name)
-        remove_networks(own("netgone"))
+        remove_networks(own("g"))
 
 
 # --- Networks ---------------------------------------------------------------------------------
@@ -337,23 +337,23 @@ def test_it_reaches_nothing_that_listens_on_loopback(instance: Instance) -> None
 
 def test_networks_are_made_once_found_again_and_removed() -> None:
     try:
-        first = ensure_networks(own("nettest"))
-        assert first == ensure_networks(own("nettest"))
+        first = ensure_networks(own("t"))
+        assert first == ensure_networks(own("t"))
         assert set(first) == {"agents", "sandbox"}
-        (network,) = engine().networks(names=[network_name(own("nettest"), "agents")])
+        (network,) = engine().networks(names=[network_name(own("t"), "agents")])
         assert network["Internal"] is True
-        assert network["Labels"] == {"agent-factory.installation": own("nettest")}
+        assert network["Labels"] == {"agent-factory.installation": own("t")}
         assert network["Options"] == {"com.docker.network.bridge.enable_icc": "false"}
     finally:
-        remove_networks(own("nettest"))
-        remove_networks(own("nettest"))
-    assert engine().networks(names=[network_name(own("nettest"), "agents")]) == []
+        remove_networks(own("t"))
+        remove_networks(own("t"))
+    assert engine().networks(names=[network_name(own("t"), "agents")]) == []
 
 
 def test_networks_made_side_by_side_are_one() -> None:
     answers: list[dict[str, str]] = []
     threads = [
-        threading.Thread(target=lambda: answers.append(ensure_networks(own("netrace"))))
+        threading.Thread(target=lambda: answers.append(ensure_networks(own("r"))))
         for _ in range(5)
     ]
     try:
@@ -364,7 +364,7 @@ def test_networks_made_side_by_side_are_one() -> None:
         assert len(answers) == 5
         assert all(answer == answers[0] for answer in answers)
     finally:
-        remove_networks(own("netrace"))
+        remove_networks(own("r"))
 
 
 def test_an_open_network_of_that_name_is_not_used() -> None:
