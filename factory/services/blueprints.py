@@ -14,10 +14,18 @@ from factory.models import Blueprint, BlueprintQuerySet
 from factory.services.creation import create_agent, locked_blueprint
 from ledger.errors import Conflict, InvalidInput, NotFound
 from ledger.transitions import transition
+from provisioning.services import discard_agent
 from registry.json_bounds import check_json_bounds
 from templates_lib.models import TemplateVersion
 
-__all__ = ["archive_draft", "blueprint_for", "create_agent", "open_drafts", "save_draft"]
+__all__ = [
+    "archive_draft",
+    "blueprint_for",
+    "create_agent",
+    "open_drafts",
+    "reopen_draft",
+    "save_draft",
+]
 
 MAX_OPEN_DRAFTS: Final = 200
 _EDITABLE_TO_DRAFT: Final = frozenset(
@@ -156,3 +164,26 @@ def archive_draft(*, caller: Caller, blueprint: Blueprint) -> None:
                 row, to=BlueprintStatus.ARCHIVED, actor=caller.user, updated_at=timezone.now()
             )
     blueprint.status = BlueprintStatus.ARCHIVED
+
+
+def reopen_draft(
+    *, caller: Caller, blueprint: Blueprint, wizard_state: Mapping[str, Any]
+) -> Blueprint:
+    """Discard the failed agent that was made from a blueprint, which is a draft again.
+
+    All or nothing; the agent's name is free afterwards. Opening it twice does it once.
+
+    Raises:
+        DomainError: as ``discard_agent`` and ``save_draft``.
+
+    """
+    with transaction.atomic():
+        row = locked_blueprint(caller, blueprint)
+        if row.agent is None:
+            return row
+        discard_agent(caller=caller, agent=row.agent)
+        row.agent = None
+        row.save(update_fields=["agent", "updated_at"])
+        return save_draft(
+            caller=caller, request=row.request, wizard_state=wizard_state, blueprint=row
+        )

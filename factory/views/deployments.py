@@ -13,8 +13,7 @@ from accounts.portal import PortalMixin
 from accounts.roles import Action
 from factory.deployment_page import deployment_context, draft_of
 from factory.forms import DeploymentFilterForm
-from factory.models import Blueprint
-from factory.services.blueprints import save_draft
+from factory.services.blueprints import reopen_draft
 from factory.wizard import steps
 from factory.wizard.deploying import ATTEMPT
 from ledger.errors import DomainError, InvalidInput
@@ -101,16 +100,12 @@ class DeploymentView(PortalMixin, TemplateView):
                 "This agent was not made in the wizard by you, so there is no draft to edit. "
                 "Discard it and start a new one.",
             )
-        discard_agent(caller=self.caller, agent=deployment.agent)
-        Blueprint.objects.filter(pk=draft.pk).update(agent=None)
-        draft.agent = None
         extra = draft.wizard_state.get("extra_data", {})
         # What is deployed from here on is another attempt, though it may ask for the same.
         extra = {**extra, ATTEMPT: int(extra.get(ATTEMPT, 0)) + 1}
-        save_draft(
+        reopen_draft(
             caller=self.caller,
-            request=draft.request,
-            wizard_state={**draft.wizard_state, "step": steps.REVIEW, "extra_data": extra},
             blueprint=draft,
+            wizard_state={**draft.wizard_state, "step": steps.REVIEW, "extra_data": extra},
         )
         return redirect("wizard", draft_id=draft.pk)

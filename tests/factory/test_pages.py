@@ -3,19 +3,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.roles import Role
+from factory.enums import BlueprintStatus
+from factory.models import Blueprint
 from factory.services.blueprints import create_agent
 from factory.services.revision import revise_agent
-from factory.wizard.drafts import start_draft
 from factory.wizard.forms.resources import ResourcesForm
 from ledger.transitions import transition
 from provisioning.enums import DeploymentStatus
 from provisioning.models import Deployment
-from provisioning.services import retry_deployment
 from registry.models import Agent
 from templates_lib.models import TemplateVersion
 from templates_lib.services import deprecate_version
@@ -160,72 +158,6 @@ def test_agents_are_searched_and_filtered(
     assert {agent.display_name for agent in response.context["page"]} == found
     rows = visitor.client.get("/", query, headers={"HX-Target": "agent-rows"})
     assert "<html" not in rows.content.decode()
-
-
-@pytest.mark.parametrize("path", ["/", "/deployments"])
-def test_a_list_of_three_costs_no_more_queries_than_of_one(
-    visitor: Visitor, caller: Caller, path: str
-) -> None:
-    make_agent(caller)
-    visitor.open(path)
-    with CaptureQueriesContext(connection) as one:
-        visitor.open(path)
-    make_agent(caller)
-    make_agent(caller)
-    with CaptureQueriesContext(connection) as three:
-        visitor.open(path)
-    assert len(three) == len(one)
-    assert len(one) <= 12
-
-
-def test_three_drafts_cost_no_more_queries_than_one(visitor: Visitor, caller: Caller) -> None:
-    start_draft(caller=caller, template="memory-agent")
-    visitor.open("/")
-    with CaptureQueriesContext(connection) as one:
-        visitor.open("/")
-    start_draft(caller=caller, template="memory-agent")
-    start_draft(caller=caller, template="blank")
-    with CaptureQueriesContext(connection) as three:
-        visitor.open("/")
-    assert len(visitor.context["drafts"]) == 3
-    assert len(three) == len(one)
-
-
-def test_an_agents_page_costs_the_same_after_three_releases_and_deployments(
-    visitor: Visitor, caller: Caller
-) -> None:
-    agent, deployment = make_agent(caller)
-    end(deployment, DeploymentStatus.CANCELLED)
-    path = reverse("agent", args=[agent.agent_id])
-    visitor.open(path)
-    with CaptureQueriesContext(connection) as one:
-        visitor.open(path)
-    for goal in ("Something else", "Something else again"):
-        revise_agent(caller=caller, agent=agent, request=make_request(name=agent.name, goal=goal))
-        end(retry_deployment(caller=caller, deployment=deployment), DeploymentStatus.CANCELLED)
-    with CaptureQueriesContext(connection) as three:
-        visitor.open(path)
-    assert len(visitor.context["releases"]) == 3
-    assert len(visitor.context["deployments"]) == 3
-    assert len(three) == len(one)
-    # The files of the release that is shown are read, for its README; those of no other.
-    assert len(_reads_of_files(three)) == 1
-
-
-def test_a_deployments_page_reads_no_files(visitor: Visitor, caller: Caller) -> None:
-    _, deployment = make_agent(caller)
-    for headers in ({}, {"HX-Target": "deployment-live"}):
-        with CaptureQueriesContext(connection) as queries:
-            visitor.client.get(reverse("deployment", args=[deployment.pk]), headers=headers)
-        assert _reads_of_files(queries) == []
-
-
-def _reads_of_files(queries: CaptureQueriesContext) -> list[str]:
-    return [
-        query["sql"]
-        for query in queries.captured_queries
-        if '"registry_release"."files"' in query["sql"]
-    ]
 
 
 def test_an_agents_page_shows_what_it_is(visitor: Visitor, caller: Caller) -> None:
@@ -431,6 +363,21 @@ def test_a_failed_agent_of_the_wizard_is_edited_and_deployed_under_its_name(
     agent = Agent.objects.present().get()
     assert (agent.agent_id, agent.name) == ("WowSecondChance", "Second Chance")
     assert visitor.path == reverse("deployment", args=[agent.deployments.get().pk])
+
+
+def test_of_editing_all_happens_or_nothing(visitor: Visitor, caller: Caller) -> None:
+    agent, deployment = make_agent(caller)
+    fail(deployment, "create_container", "The port is taken.")
+    too_large = {"step_data": {"basics": {"basics-goal": ["x" * 2_000_000]}}}
+    Blueprint.objects.update(wizard_state=too_large)
+    path = reverse("deployment", args=[deployment.pk])
+
+    answer = visitor.client.post(path, {"do": "edit"}, follow=True)
+
+    assert 'class="notice bad"' in answer.content.decode()
+    assert Agent.objects.present().get() == agent
+    draft = Blueprint.objects.get()
+    assert (draft.agent, draft.status) == (agent, BlueprintStatus.DEPLOYED)
 
 
 # --- Templates --------------------------------------------------------------------------------

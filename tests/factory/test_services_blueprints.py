@@ -12,13 +12,23 @@ from django.test.utils import CaptureQueriesContext
 from accounts.roles import Role
 from factory.models import Blueprint, Tier
 from factory.services import blueprints
-from factory.services.blueprints import archive_draft, blueprint_for, open_drafts, save_draft
+from factory.services.blueprints import (
+    archive_draft,
+    blueprint_for,
+    create_agent,
+    open_drafts,
+    reopen_draft,
+    save_draft,
+)
 from factory.services.catalog import template_list, tier_usage
 from ledger.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from ledger.transitions import transition
+from provisioning.enums import DeploymentStatus
+from registry.models import Agent
 from registry.services.agents import reserve_agent
 from templates_lib.catalogue import TemplateFilter
 from templates_lib.services import template_for
-from tests.builders import install, make_caller, make_spec
+from tests.builders import install, make_caller, make_request, make_spec
 
 pytestmark = pytest.mark.django_db
 
@@ -151,3 +161,29 @@ def test_templates_come_with_their_use() -> None:
         "blank": 1,
     }
     assert memory.definition.tier_recommendation == 3
+
+
+def test_a_draft_is_opened_again_once() -> None:
+    install()
+    caller = make_caller()
+    agent, deployment = create_agent(
+        caller=caller, request=make_request(), skip_test_reason="Only its draft matters."
+    )
+    blueprint = Blueprint.objects.get()
+    with pytest.raises(NotFound):
+        reopen_draft(caller=make_caller(), blueprint=blueprint, wizard_state={})
+    transition(deployment, to=DeploymentStatus.PROVISIONING)
+    with pytest.raises(Conflict):
+        reopen_draft(caller=caller, blueprint=blueprint, wizard_state={})
+    transition(deployment, to=DeploymentStatus.ROLLING_BACK)
+    transition(deployment, to=DeploymentStatus.FAILED)
+    blueprint.refresh_from_db()
+    assert (blueprint.agent, blueprint.status) == (agent, "deployed")
+
+    for attempt in (1, 2):
+        reopen_draft(caller=caller, blueprint=blueprint, wizard_state={"attempt": attempt})
+
+    blueprint.refresh_from_db()
+    assert (blueprint.agent, blueprint.status) == (None, "draft")
+    assert blueprint.wizard_state == {"attempt": 1}
+    assert not Agent.objects.present().exists()
