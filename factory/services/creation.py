@@ -61,7 +61,7 @@ def create_agent(
         NotAllowed: the role does not include creating and deploying agents.
         InvalidInput: the request can't be used; ``problems`` name the fields.
         Conflict: ``agent_id_taken`` (with free ids), ``idempotency_key_reused``,
-            ``sandbox_test_required``.
+            ``sandbox_test_required``, ``blueprint_archived`` or ``blueprint_deployed``.
         TooManyRequests: ``tier_quota_full``; the message says who can raise it.
         RenderingRejected: the rendered code did not pass its checks.
 
@@ -192,6 +192,7 @@ def _finish(
         row = Blueprint(organization=caller.organization, created_by=caller.user)
     else:
         row = locked_blueprint(caller, blueprint)
+        _refuse_what_ended(row)
     row.name = spec.name
     row.request = dict(request)
     row.template_version = version_of(spec.template)
@@ -207,6 +208,17 @@ def _finish(
     transition(row, to=BlueprintStatus.DEPLOYED, actor=caller.user)
     if blueprint is not None:
         blueprint.refresh_from_db()
+
+
+def _refuse_what_ended(row: Blueprint) -> None:
+    """Do nothing if an agent may be made of the blueprint: another tab may have been faster."""
+    if row.status == BlueprintStatus.ARCHIVED:
+        raise Conflict("blueprint_archived", "This draft was put away. Start a new agent instead.")
+    if row.agent_id is not None:
+        raise Conflict(
+            "blueprint_deployed",
+            "This draft became an agent already. Look it up in the agent list.",
+        )
 
 
 def locked_blueprint(caller: Caller, blueprint: Blueprint) -> Blueprint:

@@ -88,8 +88,11 @@ class DraftMixin:
         with transaction.atomic():
             request.wizard_draft = drafts.draft_for(self.caller, draft_id, lock=True)  # type: ignore[attr-defined]  # PortalMixin's
             response: HttpResponseBase = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]  # the view's
-        # Reaches outside and may take seconds: nobody waits for the draft meanwhile.
-        tool_buttons.test_asked_for(request)
+        # May take seconds: nobody waits for the draft meanwhile.
+        return self.after_commit(response)
+
+    def after_commit(self, response: HttpResponseBase) -> HttpResponseBase:
+        """Do what needs nothing held; return the answer, another one perhaps."""
         return response
 
 
@@ -102,6 +105,8 @@ class AgentWizardView(PortalMixin, DraftMixin, NamedUrlSessionWizardView):  # ty
     url_name = "wizard-step"
     storage: DraftStorage
     request: WizardRequest
+    _to_deploy: tuple[StepForm, Composition, tuple[str, ...]] | None = None
+    """What is to be deployed once the draft is let go, with the form that says so."""
 
     # --- What the steps are made of -----------------------------------------------------------
 
@@ -320,16 +325,23 @@ class AgentWizardView(PortalMixin, DraftMixin, NamedUrlSessionWizardView):  # ty
         return redirect(self.get_step_url(following))
 
     def _deploy(self, form: StepForm) -> HttpResponse:
+        """Take down what is to be deployed, as the draft is now."""
         barrier = self._barrier(steps.REVIEW)
         if barrier is not None:
             return redirect(f"{self.get_step_url(barrier)}?check=1")
         composition = self.compose()
+        self._to_deploy = (form, composition, self._scenario_names(composition))
+        return redirect(self.get_step_url(steps.REVIEW))
+
+    def after_commit(self, response: HttpResponseBase) -> HttpResponseBase:
+        """Test the tool or deploy the draft, if that button was pressed."""
+        tool_buttons.test_asked_for(self.request)
+        if self._to_deploy is None:
+            return response
+        form, composition, scenarios = self._to_deploy
         try:
             deployment = deploy_draft(
-                caller=self.caller,
-                draft=self.draft,
-                composition=composition,
-                scenarios=self._scenario_names(composition),
+                caller=self.caller, draft=self.draft, composition=composition, scenarios=scenarios
             )
         except DomainError as error:
             form.add_error(None, error.message)

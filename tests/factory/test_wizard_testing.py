@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db import connection
+from django.test import Client
 from django.urls import reverse
 
-from factory.models import Tier
+from factory.enums import BlueprintStatus
+from factory.models import Blueprint, Tier
+from factory.services import creation
 from factory.services.creation import pass_gate
 from factory.wizard.testing import example_input, mocked_answer
 from ledger.errors import Conflict
 from provisioning.models import Deployment
 from registry.models import Agent
 from registry.schemas import SchemaValidator
+from registry.services.agents import reserve_agent
 from registry.spec import Capability
 from sandbox.models import SandboxTest, Waiver
+from templates_lib.services import render_and_check
+from tests.builders import make_spec
 from tests.factory.walking import (
     at_review,
     at_test_step,
@@ -27,7 +35,9 @@ from tests.factory.walking import (
 
 if TYPE_CHECKING:
     from accounts.callers import Caller
+    from registry.spec import AgentSpec
     from sandbox.services import GateVerdict
+    from templates_lib.rendering import RenderedProject
     from tests.pages import Visitor
 
 pytestmark = pytest.mark.django_db
@@ -229,6 +239,70 @@ def test_pressing_deploy_twice_makes_one_agent(visitor: Visitor) -> None:
     assert Agent.objects.count() == Deployment.objects.count() == 1
     assert again.headers["Location"] == reverse("agent", args=["WowCustomerContext"])
     assert visitor.open(path).path == reverse("agent", args=["WowCustomerContext"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_draft_can_be_written_while_its_agent_is_rendered(
+    visitor: Visitor, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_review(visitor)
+    path, fields = visitor.path, visitor.form()["fields"]
+    rendering, go_on = threading.Event(), threading.Event()
+    real = render_and_check
+    answers: list[str] = []
+
+    def slowly(spec: AgentSpec) -> RenderedProject:
+        rendering.set()
+        assert go_on.wait(60)
+        return real(spec)
+
+    def press() -> None:
+        client = Client()
+        assert caller.user is not None
+        client.force_login(caller.user)
+        answers.append(client.post(path, {**fields, "do": "next"}).headers["Location"])
+        connection.close()
+
+    monkeypatch.setattr(creation, "render_and_check", slowly)
+    presser = threading.Thread(target=press)
+    presser.start()
+    assert rendering.wait(60)
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '3s'")
+    visitor.open(draft_path("basics")).press("save", {"basics-goal": "Typed meanwhile."})
+    assert "Draft saved" in visitor.html
+    go_on.set()
+    presser.join(60)
+    # What was read at the review is deployed, not what was typed since.
+    deployment = Deployment.objects.get()
+    assert answers == [reverse("deployment", args=[deployment.pk])]
+    assert deployment.release.agent_spec().goal != "Typed meanwhile."
+    assert Blueprint.objects.get(agent=deployment.agent).status == BlueprintStatus.DEPLOYED
+
+
+@pytest.mark.parametrize(
+    ("ends", "sentence"),
+    [("archived", "This draft was put away."), ("deployed", "This draft became an agent already.")],
+)
+def test_a_draft_that_ended_while_its_agent_was_rendered_becomes_no_agent(
+    visitor: Visitor, caller: Caller, monkeypatch: pytest.MonkeyPatch, ends: str, sentence: str
+) -> None:
+    at_review(visitor)
+    draft = draft_of(visitor)
+    others = [reserve_agent(caller=caller, spec=make_spec())] if ends == "deployed" else []
+    real = render_and_check
+
+    def meanwhile(spec: AgentSpec) -> RenderedProject:
+        agent = others[0] if others else None
+        Blueprint.objects.filter(pk=draft.pk).update(status=ends, agent=agent)
+        return real(spec)
+
+    monkeypatch.setattr(creation, "render_and_check", meanwhile)
+    visitor.press("next")
+    assert step_of(visitor) == "review"
+    assert sentence in str(visitor.context["form"].non_field_errors())
+    assert list(Agent.objects.all()) == others
+    assert Blueprint.objects.get(pk=draft.pk).status == ends
 
 
 def test_a_full_tier_says_who_can_raise_it(visitor: Visitor) -> None:
