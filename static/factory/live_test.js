@@ -72,25 +72,46 @@ async function refresh() {
   }
 }
 
+function say(messages) {
+  document.querySelector(".messages")?.remove();
+  if (messages) document.getElementById("main").prepend(messages);
+}
+
+function unreachable() {
+  const said = document.createElement("div");
+  said.className = "messages";
+  said.setAttribute("role", "alert");
+  const notice = document.createElement("div");
+  notice.className = "notice bad";
+  notice.textContent = "The page could not reach the server. Try again.";
+  said.append(notice);
+  return said;
+}
+
 // The buttons of the panel work in place.
-async function press(value) {
+async function press(value, button) {
   const data = new FormData(form);
   data.set("do", value);
   const keep = opened();
-  const response = await fetch(form.action, {
-    method: "POST",
-    body: data,
-    credentials: "same-origin",
-  });
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  let page;
+  try {
+    const response = await fetch(form.action, {
+      method: "POST",
+      body: data,
+      credentials: "same-origin",
+    });
+    page = new DOMParser().parseFromString(await response.text(), "text/html");
+  } catch {
+    say(unreachable());
+    if (button) button.disabled = false;
+    return;
+  }
   const fresh = page.getElementById("test-panel");
   if (!fresh) {
     location.reload();
     return;
   }
-  const said = page.querySelector(".messages");
-  document.querySelector(".messages")?.remove();
-  if (said) document.getElementById("main").prepend(said);
+  say(page.querySelector(".messages"));
   panel.innerHTML = fresh.innerHTML;
   show(keep);
 }
@@ -100,7 +121,7 @@ panel.addEventListener("click", (event) => {
   if (!button || button.disabled) return;
   event.preventDefault();
   button.disabled = true;
-  press(button.value);
+  press(button.value, button);
 });
 
 show(opened());
