@@ -40,7 +40,7 @@ test: environment ## Lint, then test everything (as root on Debian installs what
 	@.ci/test
 
 lint: KIND = dev
-lint: environment ## Check style, types, room borders, templates, migrations and settings
+lint: environment ## Check style, types, room borders, templates, settings and dependencies
 	@$(LINT_ENV) .ci/lint
 
 format: KIND = dev

@@ -185,6 +185,21 @@ def start_platform(services: TestServices) -> RunningPlatform:
     return platform
 
 
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Within it, waiting for what another connection holds fails after three seconds."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '3s'")
+    try:
+        yield
+    finally:
+        # The connection serves later tests, too.
+        with connection.cursor() as cursor:
+            cursor.execute("RESET lock_timeout")
+
+
 def leave_database() -> None:
     """Close this process's connections, and the pool that keeps some open."""
     from django.db import connection

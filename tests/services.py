@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -114,6 +115,14 @@ class TestServices:
         return dict(ensure_networks(installation))
 
 
+def unmount(folder: Path) -> None:
+    """Let go of what a Docker engine mounted in ``folder``, so that it can be removed."""
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        place = line.split()[1]
+        if place.startswith(f"{folder}/"):
+            subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)  # noqa: S607 - the system's own
+
+
 def _sweep_left_behind(root: Path, client: DockerClient | None) -> None:
     """Remove what test runs that were killed could not."""
     alive = set()
@@ -124,6 +133,7 @@ def _sweep_left_behind(root: Path, client: DockerClient | None) -> None:
         except StartupError:  # a run that goes on, or one that is just ending
             alive.add(path.name)
             continue
+        unmount(path)
         shutil.rmtree(path, ignore_errors=True)
         folder.unlock()
     if client is None:

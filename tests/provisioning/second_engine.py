@@ -8,14 +8,16 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import docker
+from docker.errors import DockerException
 
 from config.embedded_process import last_words, spawn, stop
+from tests.services import unmount
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -38,12 +40,14 @@ class SecondEngine:
     addresses that nothing on the machine has.
     """
 
-    def __init__(self, first: DockerClient, labels: dict[str, str]) -> None:
+    def __init__(self, first: DockerClient, labels: dict[str, str], root: Path) -> None:
         self._bridge = f"afb{secrets.token_hex(4)}"
         self._network = first.networks.create(
             self._bridge, labels=labels, options={"com.docker.network.bridge.name": self._bridge}
         )
-        self._folder = Path(tempfile.mkdtemp(prefix="agent-factory-engine-"))
+        # A socket's path must be short.
+        self._folder = root / "engine"
+        self._folder.mkdir()
         self._log = self._folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
         self.host = f"unix://{self._folder}/socket"
@@ -107,19 +111,25 @@ class SecondEngine:
             client.close()
 
     def remove(self) -> None:
-        """Stop it with its containers and take everything away."""
-        client = self.client()
-        for container in client.containers.list(all=True):
-            container.remove(force=True, v=True)
-        for network in client.networks.list():
-            if network.name not in ("bridge", "host", "none"):
-                network.remove()
-        client.close()
-        assert self._process is not None
-        stop(self._process, first=signal.SIGTERM, seconds=20)
-        subprocess.run(["umount", str(self._folder / "data")], check=False, capture_output=True)  # noqa: S607 - the system's own
+        """Stop it with its containers and take everything away, however far it came."""
+        if self._process is not None:
+            with suppress(DockerException):
+                self._remove_containers()
+            stop(self._process, first=signal.SIGTERM, seconds=20)
+        unmount(self._folder)
         shutil.rmtree(self._folder)
         self._network.remove()
+
+    def _remove_containers(self) -> None:
+        client = self.client()
+        try:
+            for container in client.containers.list(all=True):
+                container.remove(force=True, v=True)
+            for network in client.networks.list():
+                if network.name not in ("bridge", "host", "none"):
+                    network.remove()
+        finally:
+            client.close()
 
     def _answers(self) -> bool:
         # A client that finds nobody there would leave its socket open.

@@ -55,15 +55,18 @@ def engine_of_its_own(services: TestServices) -> Iterator[SecondEngine]:
     assert services.docker is not None
     runtime = ensure_runtime_image().reference
     label = {"agent-factory.installation": services.installation}
-    made = SecondEngine(services.docker, label).start()
-    made.copy_images(services.docker, BASE_TAG, runtime)
-    listened_on = sorted({*services.gateways.values(), *services.platform_gateways.values()})
-    with on_engine(made):
-        gateways = ensure_networks(installation_of(services))
-    listen_on(services, {*listened_on, *gateways.values()})
-    yield made
-    listen_on(services, set(listened_on))
-    made.remove()
+    made = SecondEngine(services.docker, label, services.folder.path)
+    listened_on = {*services.gateways.values(), *services.platform_gateways.values()}
+    try:
+        made.start()
+        made.copy_images(services.docker, BASE_TAG, runtime)
+        with on_engine(made):
+            gateways = ensure_networks(installation_of(services))
+        listen_on(services, {*listened_on, *gateways.values()})
+        yield made
+        listen_on(services, listened_on)
+    finally:
+        made.remove()
 
 
 @pytest.fixture

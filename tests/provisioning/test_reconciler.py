@@ -37,6 +37,7 @@ from tests.provisioning.saga import (
     statuses,
     step_on,
 )
+from tests.running import impatient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -236,9 +237,8 @@ def test_while_an_orphan_is_removed_its_agent_can_be_deployed_and_waits_before_i
     remover = threading.Thread(target=in_thread, args=(upkeep.remove_orphans,))
     remover.start()
     assert removing.wait(30)
-    with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '3s'")
-    again = deploy_release(caller=caller, agent=deployment.agent, release=deployment.release)
+    with impatient():
+        again = deploy_release(caller=caller, agent=deployment.agent, release=deployment.release)
     worker = threading.Thread(target=in_thread, args=(step_on, again, "build_image"))
     worker.start()
     for _ in range(100):
