@@ -353,8 +353,7 @@ def test_networks_are_made_once_found_again_and_removed() -> None:
 def test_networks_made_side_by_side_are_one() -> None:
     answers: list[dict[str, str]] = []
     threads = [
-        threading.Thread(target=lambda: answers.append(ensure_networks(own("r"))))
-        for _ in range(5)
+        threading.Thread(target=lambda: answers.append(ensure_networks(own("r")))) for _ in range(5)
     ]
     try:
         for thread in threads:
