@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import json
 import secrets
-import time
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -20,6 +19,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpcore
+
+from provisioning.deadlines import DeadlineBackend
 
 _PATH: Final = "/identity"
 _CHALLENGE_HEADER: Final = "X-Agent-Challenge"
@@ -43,7 +44,7 @@ class Peer:
     """``http://host:port``."""
     token: str = field(repr=False)
     deadline: float
-    """``time.monotonic()`` by which it must have proved itself."""
+    """``time.monotonic()`` by which it must have proved itself and answered."""
 
     @property
     def label(self) -> str:
@@ -61,10 +62,14 @@ def proof_of(token: str, challenge: str) -> str:
 
 
 class ProvingBackend(httpcore.NetworkBackend):
-    """Connects to ``current_peer``, and hands out a connection once the agent proved itself."""
+    """Connects to ``current_peer``, and hands out a connection once the agent proved itself.
+
+    Whatever is read and written on it has to be done by the deadline of who is ``current_peer``
+    then.
+    """
 
     def __init__(self) -> None:
-        self._network = httpcore.SyncBackend()
+        self._network = DeadlineBackend(lambda: current_peer.get().deadline)
 
     def connect_tcp(
         self,
@@ -98,7 +103,7 @@ class ProvingBackend(httpcore.NetworkBackend):
 
 def _prove(stream: httpcore.NetworkStream, peer: Peer) -> None:
     challenge = secrets.token_hex(_CHALLENGE_BYTES)
-    status, raw = _ask(stream, peer, challenge)
+    status, raw = _ask(stream, challenge)
     if status == _STARTING:
         raise NotTheAgent("The agent is still starting.")
     try:
@@ -113,8 +118,7 @@ def _prove(stream: httpcore.NetworkStream, peer: Peer) -> None:
         raise NotTheAgent("Something else answers at the agent's address.")
 
 
-def _ask(stream: httpcore.NetworkStream, peer: Peer, challenge: str) -> tuple[int, bytes]:
-    left = max(0.001, peer.deadline - time.monotonic())
+def _ask(stream: httpcore.NetworkStream, challenge: str) -> tuple[int, bytes]:
     # Leaves the stream as it found it, ready for the next request.
     connection = httpcore.HTTP11Connection(httpcore.Origin(b"http", b"agent", 80), stream)
     response = connection.handle_request(
@@ -122,14 +126,13 @@ def _ask(stream: httpcore.NetworkStream, peer: Peer, challenge: str) -> tuple[in
             "GET",
             f"http://agent{_PATH}",
             headers={"Host": "agent", _CHALLENGE_HEADER: challenge},
-            extensions={"timeout": {"read": left, "write": left}},
         )
     )
     raw = b""
     try:
         for part in response.iter_stream():
             raw += part
-            if len(raw) > _MAX_ANSWER_BYTES or time.monotonic() > peer.deadline:
+            if len(raw) > _MAX_ANSWER_BYTES:
                 raise NotTheAgent("What answers at the agent's address does not prove itself.")
     finally:
         response.close()

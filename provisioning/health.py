@@ -1,15 +1,19 @@
 """Asking a running agent how it is."""
 
-import ssl
+import json
+import time
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 
-import httpx
+import httpcore
 
 from provisioning.agent_client import NOBODY_THERE
+from provisioning.deadlines import DeadlineBackend
 from registry.enums import Health
 
-_TIMEOUT: Final = httpx.Timeout(3.0)
+CHECK_SECONDS: Final = 3.0
+"""At most this long takes one check, whatever is at the address."""
 _MAX_BODY_BYTES: Final = 65_536
 
 
@@ -36,62 +40,79 @@ class Checkup:
         ]
 
 
-def new_client() -> httpx.Client:
-    """Return a client for questions that carry no credentials; calls are ``AgentClient``'s."""
-    return httpx.Client(
-        # Agents speak plain HTTP; loading the authorities' certificates would cost 20 ms.
-        verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-        follow_redirects=False,
-        trust_env=False,
-    )
-
-
 def check(address: str) -> Checkup:
     """Ask ``GET /ready`` at ``address`` (``http://host:port``); never raises."""
     try:
-        with (
-            new_client() as client,
-            client.stream("GET", f"{address}/ready", timeout=_TIMEOUT) as answer,
-        ):
-            body = b""
-            for part in answer.iter_bytes():
-                body += part
-                if len(body) > _MAX_BODY_BYTES:
-                    return _unreachable("The agent's health report is too long.")
-            return _read(answer.status_code, httpx.Response(200, content=body))
-    except httpx.ConnectError:
+        status, body = _ask(address, CHECK_SECONDS)
+    except httpcore.ConnectError:
         return _unreachable(NOBODY_THERE)
-    except httpx.TimeoutException:
+    except httpcore.TimeoutException:
         return _unreachable("The agent does not answer in time: it may be busy or stuck.")
-    except (httpx.HTTPError, httpx.InvalidURL, OSError):
+    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol):
         return _unreachable("The agent does not answer: the connection broke off.")
+    except (ValueError, OSError):
+        return _unreachable("The agent does not answer: its address can't be used.")
+    if len(body) > _MAX_BODY_BYTES:
+        return _unreachable("The agent's health report is too long.")
+    return _read(status, body)
 
 
-def _read(status: int, answer: httpx.Response) -> Checkup:
+def is_ready(address: str, *, seconds: float) -> bool:
+    """Return whether the agent at ``address`` says so within ``seconds``; never raises."""
     try:
-        report = answer.json()
-    except ValueError:
-        report = None
-    if status not in (httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE) or not isinstance(
-        report, dict
+        status, _ = _ask(address, seconds)
+    except (
+        httpcore.NetworkError,
+        httpcore.TimeoutException,
+        httpcore.ProtocolError,
+        httpcore.UnsupportedProtocol,
+        ValueError,
+        OSError,
     ):
+        return False
+    return status == HTTPStatus.OK
+
+
+def _ask(address: str, seconds: float) -> tuple[int, bytes]:
+    """Return status and body; of a body that is too long, what was read till that was known."""
+    deadline = time.monotonic() + seconds
+    # Without credentials: calls are made by ``AgentClient``.
+    with (
+        httpcore.ConnectionPool(network_backend=DeadlineBackend(lambda: deadline)) as pool,
+        pool.stream("GET", f"{address}/ready") as answer,
+    ):
+        body = b""
+        for part in answer.iter_stream():
+            body += part
+            if len(body) > _MAX_BODY_BYTES:
+                break
+    return answer.status, body
+
+
+def _read(status: int, body: bytes) -> Checkup:
+    try:
+        report = json.loads(body)
+    except (ValueError, RecursionError):
+        report = None
+    told = status in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE)
+    if not told or not isinstance(report, dict):
         return _unreachable(f"Something else than the agent answers (status {status}).")
     entries = report.get("dependencies")
     dependencies = [
         {
-            "name": str(item.get("name", ""))[:64],
-            "status": str(item.get("status", ""))[:32],
-            "detail": str(item.get("detail") or "")[:300],
+            "name": _text(item.get("name", ""), 64),
+            "status": _text(item.get("status", ""), 32),
+            "detail": _text(item.get("detail") or "", 300),
         }
         for item in (entries if isinstance(entries, list) else [])[:20]
         if isinstance(item, dict)
     ]
     detail: dict[str, Any] = {
         "message": "",
-        "version": str(report.get("version", ""))[:32],
+        "version": _text(report.get("version", ""), 32),
         "dependencies": dependencies,
     }
-    if status != httpx.codes.OK:
+    if status != HTTPStatus.OK:
         return Checkup(
             Health.DEGRADED,
             detail | {"not_ready": True, "message": "The agent runs but is not ready."},
@@ -101,6 +122,12 @@ def _read(status: int, answer: httpx.Response) -> Checkup:
             Health.DEGRADED, detail | {"message": "Something that the agent can use is down."}
         )
     return Checkup(Health.HEALTHY, detail)
+
+
+def _text(value: object, longest: int) -> str:
+    """Return a text that the database takes: without NULs and halves of surrogate pairs."""
+    text = str(value)[:longest].replace("\0", "")
+    return text.encode(errors="replace").decode()
 
 
 def _unreachable(message: str) -> Checkup:

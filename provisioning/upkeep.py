@@ -1,13 +1,15 @@
 """What running agents need over time, and taking away what nobody owns any more."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Self
 from uuid import UUID
 
 import structlog
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Least
 from django.utils import timezone
@@ -43,6 +45,8 @@ from registry.services.agents import (
 log = structlog.get_logger(__name__)
 
 _CHECKS_AT_ONCE: Final = 8
+_SWEEP_SECONDS: Final = 25.0
+"""Till then agents are waited for in one turn: the next turn begins soon after."""
 _FIRST_RESTART_PAUSE: Final = timedelta(seconds=10)
 _LAST_RESTART_PAUSE: Final = timedelta(minutes=10)
 _STAYED_UP: Final = timedelta(minutes=10)
@@ -57,11 +61,20 @@ def check_agents() -> None:
     with one_at_a_time("provisioning.check_agents") as mine:
         if not mine:
             return
-        agents = [row.agent for row in _running() if row.agent.endpoint]
-        with ThreadPoolExecutor(_CHECKS_AT_ONCE) as threads:
-            checkups = threads.map(check, [agent.endpoint for agent in agents])
-            for agent, checkup in zip(agents, checkups, strict=True):
-                record_health(agent=agent, health=checkup.health, detail=checkup.detail)
+        # Who waits longest is asked first: whom this turn does not come to, the next one does.
+        waiting_longest = F("agent__health_checked_at").asc(nulls_first=True)
+        agents = [row.agent for row in _running().order_by(waiting_longest) if row.agent.endpoint]
+        threads = ThreadPoolExecutor(_CHECKS_AT_ONCE)
+        asked = {threads.submit(check, agent.endpoint): agent for agent in agents}
+        try:
+            for answered in as_completed(asked, timeout=_SWEEP_SECONDS):
+                checkup = answered.result()
+                record_health(agent=asked[answered], health=checkup.health, detail=checkup.detail)
+        except TimeoutError:
+            left = sum(not answer.done() for answer in asked)
+            log.warning("agents left for the next health check", left=left)
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 def look_after_instances() -> None:
@@ -97,8 +110,12 @@ def remove_orphans() -> None:
     """
     for driver in _drivers():
         try:
-            for resource in driver.list_owned():
-                _remove_if_orphan(driver, resource)
+            # Before the owners are read: what is there by now has had its owner before.
+            found = list(driver.list_owned())
+            held = _Held.read()
+            for resource in found:
+                if not held.holds(resource):
+                    _remove_if_orphan(driver, resource)
         except DriverError as error:
             log.warning("orphans not removed", driver=driver.name, error=str(error))
     _remove_stores(queues.list_owned(), lambda key: queues.QueueStore(key).remove(), "queue")
@@ -109,6 +126,7 @@ def _running() -> QuerySet[Deployment]:
     return (
         Deployment.objects.filter(status=DeploymentStatus.RUNNING)
         .select_related("agent", "release", "organization")
+        .defer("release__files")
         .order_by("created_at")
     )
 
@@ -173,18 +191,54 @@ def _start_again(deployment: Deployment, driver: RuntimeDriver) -> None:
             agent=deployment.agent, health=Health.UNREACHABLE, detail={"message": message}
         )
         raise
-    if Deployment.objects.filter(pk=deployment.pk, status=DeploymentStatus.RUNNING).exists():
-        _attach(deployment, instance.address)
-    else:
+    if not _attach(deployment, instance.address):
         # Undeployed while it was being started.
         driver.remove_instance(deployment.instance_name)
 
 
-def _attach(deployment: Deployment, address: str) -> None:
+def _attach(deployment: Deployment, address: str) -> bool:
+    """Register the agent at ``address``, unless it was undeployed; return whether it still runs."""
+    with transaction.atomic():
+        # The agent first, as undeploying does: neither waits for the other's.
+        Agent.objects.select_for_update().filter(pk=deployment.agent_id).first()
+        rows = Deployment.objects.select_for_update().filter(pk=deployment.pk)
+        if rows.filter(status=DeploymentStatus.RUNNING).first() is None:
+            return False
+        register_agent(
+            agent=deployment.agent, release=deployment.release, endpoint=address, deployed=False
+        )
     log.info("agent answers at another address", deployment=str(deployment.pk))
-    register_agent(
-        agent=deployment.agent, release=deployment.release, endpoint=address, deployed=False
-    )
+    return True
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What belongs to a deployment: read once, so that looking at healthy things costs nothing."""
+
+    deployments: frozenset[str]
+    images: frozenset[str]
+    keys: frozenset[str]
+    """Of the agents: what their queues and memories are named after."""
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read it."""
+        rows = list(
+            Deployment.objects.holding()
+            .select_related("agent", "release")
+            .defer("release__files", "release__spec")
+        )
+        return cls(
+            deployments=frozenset(str(row.pk) for row in rows),
+            images=frozenset(row.image_tag for row in rows),
+            keys=frozenset(row.agent.key for row in rows),
+        )
+
+    def holds(self, resource: OwnedResource) -> bool:
+        """Whether it certainly is no orphan."""
+        if resource.kind == "image":
+            return resource.name in self.images
+        return resource.labels.get(f"{LABEL_PREFIX}deployment", "") in self.deployments
 
 
 def _drivers() -> Iterable[RuntimeDriver]:
@@ -216,7 +270,11 @@ def _remove_owned(driver: RuntimeDriver, resource: OwnedResource) -> None:
 
 
 def _remove_stores(keys: Iterable[str], remove: Callable[[str], None], kind: str) -> None:
-    for key in keys:
+    found = list(keys)
+    held = _Held.read()
+    for key in found:
+        if key in held.keys:
+            continue
         agent = _agent_of_key(key)
         if agent is None:
             # Of a sandbox test.
@@ -228,7 +286,8 @@ def _remove_stores(keys: Iterable[str], remove: Callable[[str], None], kind: str
 
 
 def _holders(agent: Agent) -> QuerySet[Deployment]:
-    return Deployment.objects.holding().filter(agent=agent).select_related("agent", "release")
+    rows = Deployment.objects.holding().filter(agent=agent).select_related("agent", "release")
+    return rows.defer("release__files", "release__spec")
 
 
 def _agent_labelled(text: str) -> Agent | None:

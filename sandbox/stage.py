@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-import httpx
 import structlog
 from django.conf import settings
 
@@ -26,7 +25,7 @@ from provisioning.drivers.base import (
     RuntimeDriver,
     TransientDriverError,
 )
-from provisioning.health import check, new_client
+from provisioning.health import check, is_ready
 from provisioning.instances import credentials_document
 from provisioning.stores.errors import StoreError, TransientStoreError
 from provisioning.stores.memory import MemoryStore
@@ -46,6 +45,7 @@ RUN_PREFIX: Final = "sandbox:"
 
 _POLL_SECONDS: Final = 0.01
 _LOOK_SECONDS: Final = 0.5
+_READY_ANSWER_SECONDS: Final = 2.0
 _TRIES: Final = 3
 _LAST_LINES: Final = 3
 _DIGEST_LENGTH: Final = 24
@@ -130,8 +130,7 @@ class StageBuilder:
         self._go_on()
         started = time.perf_counter()
         address = self._start(image, credentials)
-        with new_client() as client:
-            self._wait_ready(client, address)
+        self._wait_ready(address)
         return Stage(
             name=self._name,
             address=address,
@@ -199,10 +198,10 @@ class StageBuilder:
         ):
             return _retried(lambda: self._driver.ensure_instance(request)).address
 
-    def _wait_ready(self, client: httpx.Client, address: str) -> None:
+    def _wait_ready(self, address: str) -> None:
         deadline = time.monotonic() + READY_SECONDS
         look_at = time.monotonic() + _LOOK_SECONDS
-        while not _is_ready(client, address):
+        while not is_ready(address, seconds=_READY_ANSWER_SECONDS):
             now = time.monotonic()
             if now > look_at:
                 look_at = now + _LOOK_SECONDS
@@ -268,13 +267,6 @@ def tear_down(*, name: str, key: str, driver: RuntimeDriver) -> list[str]:
             log.warning("sandbox not removed yet", part=what, key=key, error=str(error)[:300])
             left.append(what)
     return left
-
-
-def _is_ready(client: httpx.Client, address: str) -> bool:
-    try:
-        return client.get(f"{address}/ready", timeout=2.0).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
 
 
 def _retried(act: Callable[[], T]) -> T:

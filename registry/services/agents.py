@@ -280,9 +280,11 @@ def delete_agent(*, caller: Caller, agent: Agent) -> None:
 
 
 def record_health(*, agent: Agent, health: Health, detail: Mapping[str, Any]) -> None:
-    """Remember what a check of the running agent found."""
+    """Remember what a check of the agent found at ``agent.endpoint``.
+
+    Nothing is written when it answers elsewhere by now, or was undeployed meanwhile.
+    """
     now = timezone.now()
-    Agent.objects.filter(pk=agent.pk, deleted_at=None).update(
-        health=health, health_detail=dict(detail), health_checked_at=now
-    )
-    agent.health, agent.health_detail, agent.health_checked_at = health, dict(detail), now
+    asked = Agent.objects.filter(pk=agent.pk, endpoint=agent.endpoint, deleted_at=None)
+    if asked.update(health=health, health_detail=dict(detail), health_checked_at=now):
+        agent.health, agent.health_detail, agent.health_checked_at = health, dict(detail), now

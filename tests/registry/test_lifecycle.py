@@ -201,3 +201,17 @@ def test_health_is_remembered() -> None:
     agent.refresh_from_db()
     assert (agent.health, agent.health_detail) == ("degraded", {"redis": "slow"})
     assert agent.health_checked_at is not None
+
+
+def test_health_of_an_agent_that_answers_elsewhere_by_now_is_not_remembered() -> None:
+    agent, release = make_registered(make_caller())
+    asked = Agent.objects.get(pk=agent.pk)
+
+    register_agent(agent=agent, release=release, endpoint="http://127.0.0.1:2")
+    record_health(agent=asked, health=Health.UNREACHABLE, detail={"message": "gone"})
+    unregister_agent(agent=agent)
+    record_health(agent=asked, health=Health.HEALTHY, detail={})
+
+    agent.refresh_from_db()
+    assert (agent.health, agent.health_checked_at) == (Health.UNKNOWN, None)
+    assert asked.health == Health.UNKNOWN
