@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from django.utils.dateparse import parse_datetime
@@ -132,11 +132,17 @@ def _log_line(line: str) -> LogLine:
         for key, value in said.items()
         if key not in _HIDDEN_FACTS and value is not None
     )
-    try:
-        at = parse_datetime(str(said.get("timestamp", "")))
-    except ValueError:
-        at = None
+    at = _moment(str(said.get("timestamp", "")))
     return LogLine(at, str(said.get("level", "")), said["event"], "  ".join(facts))
+
+
+def _moment(text: str) -> datetime | None:
+    """Return the moment in UTC; ``None`` if there is no such one, in UTC or at all."""
+    try:
+        said = parse_datetime(text)
+        return said and (said if said.tzinfo else said.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 @dataclass(frozen=True)

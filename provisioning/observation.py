@@ -1,5 +1,6 @@
 """What a running agent wrote and counted, asked of it as a person looks."""
 
+import math
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -26,6 +27,8 @@ _METRICS_SECONDS: Final = 3.0
 _MAX_METRICS_BYTES: Final = 262_144
 _MAX_CAPABILITIES: Final = 100
 _USUAL_SHARE: Final = 0.95
+_MOST: Final = 1e15
+"""More than any agent counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,7 @@ def read_figures(deployment: Deployment) -> Figures:
     memory_mb, cpu_seconds = _usage(deployment)
     try:
         return _figures(text, memory_mb, cpu_seconds)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, OverflowError) as error:
         raise UpstreamFailed(
             "agent_answer_unusable", "What the agent counted can't be read."
         ) from error
@@ -159,6 +162,8 @@ def _usage(deployment: Deployment) -> tuple[float | None, float | None]:
 
 def _figures(text: str, memory_mb: float | None, cpu_seconds: float | None) -> Figures:
     samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    if not all(0 <= s.value <= _MOST for s in samples if s.name.startswith("agent_")):
+        raise ValueError("A figure that is negative, not a number or beyond measure.")
     named = sorted({s.labels["capability"] for s in samples if "capability" in s.labels})
     return Figures(
         capabilities=tuple(_of_capability(name, samples) for name in named[:_MAX_CAPABILITIES]),
@@ -184,5 +189,5 @@ def _of_capability(name: str, samples: list[Sample]) -> CapabilityFigures:
         calls=total,
         errors=round(sum(s.value for s in calls if s.labels.get("outcome") != "ok")),
         mean_seconds=seconds / timed if timed else None,
-        usual_seconds=usual if usual is not None and usual != float("inf") else None,
+        usual_seconds=usual if usual is not None and math.isfinite(usual) else None,
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.template.loader import render_to_string
 from django.urls import reverse
 
 from accounts.roles import Role
@@ -148,6 +150,24 @@ def test_log_lines_are_for_people_and_odd_ones_stay_as_they_are() -> None:
     assert found[0].at is not None
     assert found[0].at.second == 5
     assert found[1] == LogLine(None, "", "odd")
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "shown"),
+    [
+        ("0001-01-01T00:00:00+14:00", ""),
+        ("9999-12-31T23:59:59-14:00", ""),
+        ("0001-01-01T00:00:00Z", "00:00:00"),
+        ("9999-12-31T23:59:59Z", "23:59:59"),
+        ("2026-01-02T03:04:05+05:30", "21:34:05"),
+        ("2026-01-02T03:04:05", "03:04:05"),
+    ],
+)
+def test_a_log_line_of_any_time_can_be_shown(timestamp: str, shown: str) -> None:
+    lines = log_lines([json.dumps({"event": "odd", "timestamp": timestamp})])
+    html = render_to_string("factory/parts/agent_logs.html", {"lines": lines})
+    assert "odd" in html
+    assert re.findall(r"<time[^>]*>([^<]*)<", html) == ([shown] if shown else [])
 
 
 # --- Releases ---------------------------------------------------------------------------------
