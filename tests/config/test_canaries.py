@@ -320,6 +320,7 @@ def _look_at_pages(admins: Site, people: Site, agent: Agent) -> None:
     deployment = agent.deployments.latest("created_at")
     for path in (
         "/", "/account", "/templates", "/templates/memory-agent", "/agents/WowCanary",
+        "/agents/WowCanary/logs", "/agents/WowCanary/figures",
         "/deployments", f"/deployments/{deployment.pk}", "/health", "/ready", "/api/schema",
     ):  # fmt: skip
         assert people.client.get(path).status_code == 200, path
