@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from channels.layers import get_channel_layer
 
+from config.embedded_process import wait_until
 from ledger.announcer import announce
 
 if TYPE_CHECKING:
@@ -82,15 +82,17 @@ def test_without_redis_nothing_is_raised(
             "CONFIG": {"hosts": ["redis://127.0.0.1:1/0"]},
         }
     }
-    announce("test.nobody", {"type": "progress.event"})
+    sending = announce("test.nobody", {"type": "progress.event"})
 
-    deadline = 100
-    text = ""
-    while "not announced" not in text and deadline:
-        deadline -= 1
-        time.sleep(0.05)
-        text += capfd.readouterr().err
-    assert "progress event not announced" in text
+    assert sending is not None
+    assert sending.exception(timeout=30) is not None
+    told: list[str] = []
+
+    def is_logged() -> bool:
+        told.append(capfd.readouterr().err)
+        return "progress event not announced" in "".join(told)
+
+    assert wait_until(is_logged, seconds=10)
 
 
 def test_a_layer_that_hangs_does_not_keep_the_message_forever(
