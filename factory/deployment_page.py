@@ -7,8 +7,11 @@ from typing import Any, Final
 
 from django.utils import timezone
 
+from factory.enums import BlueprintStatus
 from factory.models import Blueprint
+from factory.services.blueprints import TAKEN_BACK
 from ledger import events
+from ledger.models import AuditEntry
 from provisioning.engine import CANCELLED, MAX_ATTEMPTS
 from provisioning.enums import ACTIVE, TERMINAL, UNDOING, DeploymentStatus, StepStatus, UndoReason
 from provisioning.models import Deployment, DeploymentStep
@@ -88,6 +91,7 @@ def deployment_context(deployment: Deployment, *, may_deploy: bool) -> dict[str,
         "percent": _percent(told, undoing=undoing, made=len(made), gone=len(gone)),
         "is_overdue": deployment.status == DeploymentStatus.PROVISIONING
         and told["estimated_seconds_remaining"] is None,
+        "is_working": any(line.state == "working" for line in lines),
         "waits_long": deployment.status == DeploymentStatus.PENDING
         and timezone.now() - deployment.created_at > _WAITS_LONG,
         "is_created": deployment.status == DeploymentStatus.RUNNING,
@@ -97,6 +101,7 @@ def deployment_context(deployment: Deployment, *, may_deploy: bool) -> dict[str,
             created_at__gt=deployment.created_at
         ).exists(),
         "is_deleted": deployment.agent.deleted_at is not None,
+        "is_cancelled": deployment.error_code == CANCELLED,
         "may_deploy": may_deploy,
         "last_seq": last_seq,
     }
@@ -110,6 +115,21 @@ def draft_of(deployment: Deployment, user: Any) -> Blueprint | None:
         .exclude(wizard_state={})
         .first()
     )
+
+
+def taken_back(deployment: Deployment, user: Any) -> tuple[bool, Blueprint | None]:
+    """Return whether Edit gave the agent up, and the draft it became if ``user`` still has it."""
+    if deployment.agent.deleted_at is None:
+        return False, None
+    entry = AuditEntry.objects.filter(object_pk=str(deployment.agent_id), event=TAKEN_BACK).first()
+    if entry is None:
+        return False, None
+    drafts = (
+        Blueprint.objects.of(deployment.organization)
+        .filter(pk=str((entry.additional_data or {})["draft"]), created_by=user)
+        .exclude(status__in=[BlueprintStatus.DEPLOYED, BlueprintStatus.ARCHIVED])
+    )
+    return True, drafts.first()
 
 
 def _title(row: DeploymentStep, deployment: Deployment, told: dict[str, Any]) -> str:
@@ -133,7 +153,8 @@ def _line(
 ) -> StepLine:
     kind, payload = event or ("", {})
     state, label, note = _state(deployment, row, kind)
-    seconds = told["duration_seconds"] if state in ("working", "done", "failed") else None
+    shown = state in ("working", "done") or (state in ("failed", "undone") and row.finished_at)
+    seconds = told["duration_seconds"] if shown else None
     if state == "working" and row.attempt > 1:
         reason = str(payload.get("reason", "")) if kind == "retrying" else ""
         note = f"It did not work at once: try {row.attempt} of {MAX_ATTEMPTS}. {reason}".strip()

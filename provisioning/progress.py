@@ -1,6 +1,7 @@
 """How a deployment stands, in words and numbers, as the API and the pages show it."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from statistics import median
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ _PAST_STEPS_READ: Final = 300
 _PATIENCE: Final = 2.0
 _PATIENCE_SECONDS: Final = 3.0
 """A step over ``_PATIENCE`` times its usual seconds and these is not guessed about any more."""
+
+_PICKED_UP: Final = timedelta(seconds=8)
+"""Between two steps usually lies a fraction of a second."""
 
 _API_STATUS: Final = {DeploymentStatus.RUNNING: "completed"}
 
@@ -124,13 +128,26 @@ def _is_overdue(step: DeploymentStep, usual: dict[str, float]) -> bool:
     )
 
 
+def _is_stalled(deployment: Deployment, steps: Iterable[DeploymentStep]) -> bool:
+    """Whether no step is under way for longer than the next one takes to be picked up."""
+    steps = list(steps)
+    if deployment.status != DeploymentStatus.PROVISIONING or any(
+        step.status == StepStatus.IN_PROGRESS for step in steps
+    ):
+        return False
+    moments = [deployment.started_at, *(step.finished_at for step in steps)]
+    newest = max((moment for moment in moments if moment is not None), default=None)
+    return newest is not None and timezone.now() - newest > _PICKED_UP
+
+
 def _remaining(
     deployment: Deployment, steps: Iterable[DeploymentStep], usual: dict[str, float]
 ) -> int | None:
     """Return the seconds left; nothing when a step takes longer than usual, or work is undone."""
     if deployment.status not in (DeploymentStatus.PENDING, DeploymentStatus.PROVISIONING):
         return 0 if deployment.status == DeploymentStatus.RUNNING else None
-    if any(_is_overdue(step, usual) for step in steps):
+    steps = list(steps)
+    if any(_is_overdue(step, usual) for step in steps) or _is_stalled(deployment, steps):
         return None
     left = sum(
         usual.get(step.name, 0.0) - _share(step, usual)

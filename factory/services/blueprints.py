@@ -12,6 +12,7 @@ from accounts.roles import Action
 from factory.enums import BlueprintStatus
 from factory.models import Blueprint, BlueprintQuerySet
 from factory.services.creation import create_agent, locked_blueprint
+from ledger import audit
 from ledger.errors import Conflict, InvalidInput, NotFound
 from ledger.transitions import transition
 from provisioning.services import discard_agent
@@ -19,6 +20,7 @@ from registry.json_bounds import check_json_bounds
 from templates_lib.models import TemplateVersion
 
 __all__ = [
+    "TAKEN_BACK",
     "archive_draft",
     "blueprint_for",
     "create_agent",
@@ -28,6 +30,9 @@ __all__ = [
 ]
 
 MAX_OPEN_DRAFTS: Final = 200
+TAKEN_BACK: Final = "agent.taken_back"
+"""What the audit trail calls an agent that was given up for its draft; ``draft`` is its key."""
+
 _EDITABLE_TO_DRAFT: Final = frozenset(
     {
         BlueprintStatus.VALIDATING,
@@ -182,6 +187,7 @@ def reopen_draft(
         if row.agent is None:
             return row
         discard_agent(caller=caller, agent=row.agent)
+        audit.record(TAKEN_BACK, row.agent, actor=caller.user, detail={"draft": str(row.pk)})
         row.agent = None
         row.save(update_fields=["agent", "updated_at"])
         return save_draft(

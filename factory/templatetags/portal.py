@@ -38,6 +38,7 @@ _TONES: Final = {
     "rollback_failed": ("bad", "error"),
     "unreachable": ("bad", "heart_broken"),
     "not_connected": ("", "link_off"),
+    "not_deployed": ("", "cloud_off"),
     "provisioning": ("info", "progress_activity"),
     "in_progress": ("info", "progress_activity"),
     "queued": ("info", "hourglass_top"),

@@ -1,16 +1,20 @@
 """How values of JSON and change logs are written for people who read no JSON."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from django import template
 from django.forms import BoundField
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from factory.prose import to_html
 
 register = template.Library()
 _MB: Final = 1024
+_SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+|\n")
+_SHORT: Final = 120
 
 
 @register.filter
@@ -27,6 +31,13 @@ def readable(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+@register.filter
+def first_sentence(text: str) -> str:
+    """Return how ``text`` begins: one sentence of at most 120 characters."""
+    first = _SENTENCE_END.split(text.strip(), maxsplit=1)[0]
+    return Truncator(first).chars(_SHORT)
 
 
 @register.filter

@@ -104,6 +104,11 @@ def buttons(caller: Caller, agent: Agent, deployment: Deployment | None) -> list
                 "Undeploy this agent? It stops, and what it remembers is deleted, also when you "
                 "deploy a newer release next."
             )
+            if agent.status != AgentStatus.DEPRECATED:
+                sentence += (
+                    " It goes back to draft: nobody can call it until it is deployed and "
+                    "activated again."
+                )
             found.append(Button("undeploy", "Undeploy", "stop_circle", "btn-danger", sentence))
     if idle and caller.may(Action.CREATE_AGENTS):
         sentence = f"Delete {agent.agent_id}? Its name becomes free again."
@@ -136,6 +141,7 @@ class AgentPage(PortalMixin):
                 "release__files", "release__spec"
             )[:_SHOWN_DEPLOYMENTS],
             "is_running": deployment is not None and deployment.status == DeploymentStatus.RUNNING,
+            "is_idle": deployment is None or deployment.status in TERMINAL,
             "buttons": buttons(self.caller, agent, deployment),
             "trials": _trials(spec, tried) if spec is not None else [],
             "may_try": self._may_try(agent),

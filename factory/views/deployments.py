@@ -11,7 +11,7 @@ from django.views.generic import TemplateView
 
 from accounts.portal import PortalMixin
 from accounts.roles import Action
-from factory.deployment_page import deployment_context, draft_of
+from factory.deployment_page import deployment_context, draft_of, taken_back
 from factory.forms import DeploymentFilterForm
 from factory.services.blueprints import reopen_draft
 from factory.wizard import steps
@@ -54,10 +54,13 @@ class DeploymentView(PortalMixin, TemplateView):
         """Add the deployment."""
         deployment = deployment_for(self.caller, kwargs["deployment_id"])
         may_deploy = self.caller.may(Action.DEPLOY_AGENTS)
+        is_taken_back, draft = taken_back(deployment, self.caller.user)
         return super().get_context_data(
             **kwargs,
             **deployment_context(deployment, may_deploy=may_deploy),
             may_edit=draft_of(deployment, self.caller.user) is not None,
+            is_taken_back=is_taken_back,
+            draft=draft,
         )
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

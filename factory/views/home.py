@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.generic import TemplateView
@@ -14,6 +15,8 @@ from accounts.roles import Action
 from factory.forms import AgentFilterForm
 from factory.services.blueprints import archive_draft
 from factory.wizard.drafts import draft_for, wizard_drafts
+from provisioning.enums import ACTIVE
+from provisioning.models import Deployment
 from registry.models import Agent
 
 PAGE_SIZE: Final = 30
@@ -29,7 +32,9 @@ class HomeView(PortalMixin, TemplateView):
         """Add the page of agents that the filter leaves, and the caller's drafts."""
         form = AgentFilterForm(self.request.GET or None)
         agents = Agent.objects.of(self.caller.organization)
-        page = Paginator(form.narrow(agents).select_related("owner"), PAGE_SIZE).get_page(
+        work = Deployment.objects.filter(agent=OuterRef("pk"), status__in=ACTIVE)
+        rows = form.narrow(agents).annotate(work=Subquery(work.values("status")[:1]))
+        page = Paginator(rows.select_related("owner"), PAGE_SIZE).get_page(
             self.request.GET.get("page")
         )
         may_create = self.caller.may(Action.CREATE_AGENTS)

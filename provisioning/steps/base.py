@@ -134,7 +134,7 @@ class StepContext:
         """Return the end of what the instance wrote, as ``split_output`` finds it in a text."""
         lines = self.driver.logs(self.deployment.instance_name, tail=_OUTPUT_LINES)
         text = self.without_secrets("\n".join(line.rstrip() for line in lines))
-        text = text[-_OUTPUT_CHARACTERS:]
+        text = text[-_OUTPUT_CHARACTERS:].strip()
         return f"{_OUTPUT_MARK}{text}" if text else "It wrote no output."
 
 

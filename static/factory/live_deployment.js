@@ -5,6 +5,8 @@ import { enliven } from "./portal.js";
 
 // Beside what is announced: whether a step takes longer than usual shows only by looking.
 const LOOK_EVERY = 4000;
+// Seconds past the estimate with no news from the server; it is away, or its work is.
+const LATE = 8;
 
 const root = document.getElementById("deployment-live");
 const said = document.getElementById("deployment-said");
@@ -45,7 +47,7 @@ function count() {
     if (elapsed) elapsed.textContent = clock(Number(elapsed.dataset.elapsed) + passed);
     if (remaining) {
       const left = Number(remaining.dataset.remaining) - passed;
-      remaining.textContent = left >= 1 ? clock(left) : "almost done";
+      remaining.textContent = left >= 1 ? clock(left) : left > -LATE ? "almost done" : "longer than usual";
     }
   }, 250);
 }

@@ -136,7 +136,7 @@ def test_each_undo_is_seen_while_it_happens(visitor: Visitor, deployment: Deploy
     events.publish("deployment", deployment.pk, "undoing", {"step": "create_container"})
     text = look(visitor, deployment)
     assert states(visitor) == ["done", "undoing", "failed", "never", "never", "never"]
-    assert "Failed , undone" in text
+    assert "Failed after 3.0 s, undone" in text
     assert "1 of 3 steps undone" in text
 
     events.publish("deployment", deployment.pk, "undo_failed", {"step": "create_container"})
@@ -153,6 +153,10 @@ def test_each_undo_is_seen_while_it_happens(visitor: Visitor, deployment: Deploy
     assert states(visitor) == ["undone", "undone", "failed", "never", "never", "never"]
     assert "“Provisioning message queues” failed Redis does not answer" in text
     assert "Nothing is left" in text
+    assert f"the platform's log under deployment {deployment.pk}" in text
+    # How long each took stays to be read after it was undone.
+    assert "Done in 2.0 s, undone" in text
+    assert "Failed after 3.0 s, undone" in text
     assert 'role="progressbar"' not in visitor.html
 
 
@@ -171,6 +175,21 @@ def test_a_step_that_hangs_counts_on_and_promises_nothing(
     assert "remaining" not in text
     assert "Working 1 min 15 s" in text
     assert 'data-elapsed="75' in visitor.html
+
+
+def test_between_two_steps_as_well_a_long_wait_promises_nothing(
+    visitor: Visitor, deployment: Deployment
+) -> None:
+    do(deployment, "build_image")
+    assert "Estimated time remaining" in look(visitor, deployment)
+
+    long_ago = timezone.now() - timedelta(seconds=30)
+    DeploymentStep.objects.filter(deployment=deployment, name="build_image").update(
+        started_at=long_ago, finished_at=long_ago
+    )
+    text = look(visitor, deployment)
+    assert "takes longer than usual until the next step begins" in text
+    assert "remaining" not in text
 
 
 def test_a_step_that_is_tried_again_says_why(visitor: Visitor, deployment: Deployment) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from ledger.transitions import transition
 from provisioning.enums import DeploymentStatus
 from provisioning.models import Deployment
 from registry.models import Agent
+from registry.services.lifecycle import register_agent, unregister_agent
 from templates_lib.models import TemplateVersion
 from templates_lib.services import deprecate_version
 from tests.builders import install, make_caller, make_organization, make_request
@@ -327,6 +329,39 @@ def fail(deployment: Deployment, step: str, sentence: str) -> None:
     transition(deployment, to=DeploymentStatus.FAILED, error_detail=sentence)
 
 
+def test_the_list_says_of_each_agent_whether_it_runs(visitor: Visitor, caller: Caller) -> None:
+    agent, deployment = make_agent(caller)
+
+    def badges() -> list[str]:
+        return re.findall(r'class="badge \w*"\s+data-status="(\w+)"', visitor.open("/").html)
+
+    assert badges() == ["pending", "draft"]
+    end(deployment, DeploymentStatus.PROVISIONING, DeploymentStatus.RUNNING)
+    register_agent(agent=agent, release=deployment.release, endpoint="http://127.0.0.1:1")
+    assert badges() == ["unknown", "draft"]
+    assert "It goes back to draft: nobody can call it" in visitor.open(agent_path(agent)).html
+
+    unregister_agent(agent=agent)
+    end(deployment, DeploymentStatus.STOPPING, DeploymentStatus.STOPPED)
+    assert badges() == ["not_deployed", "draft"]
+    assert "Not deployed" in visitor.html
+    assert "Not deployed" in visitor.open(agent_path(agent)).html
+
+
+def agent_path(agent: Agent) -> str:
+    return reverse("agent", args=[agent.agent_id])
+
+
+def test_the_list_of_deployments_says_why_one_failed_in_one_sentence(
+    visitor: Visitor, caller: Caller
+) -> None:
+    _, deployment = make_agent(caller)
+    fail(deployment, "register_agent", "It could not be registered. It stopped.\nTraceback")
+    html = visitor.open("/deployments").html
+    assert "It could not be registered." in html
+    assert "It stopped" not in html
+
+
 def test_discarding_a_failed_deployment_frees_the_name(visitor: Visitor, caller: Caller) -> None:
     _, deployment = make_agent(caller, name="Alpha", agent_id="WowAlpha")
     fail(deployment, "register_agent", "It broke.")
@@ -357,12 +392,22 @@ def test_a_failed_agent_of_the_wizard_is_edited_and_deployed_under_its_name(
     deployment = Deployment.objects.get()
     fail(deployment, "create_container", "The port is taken.")
     path = reverse("deployment", args=[deployment.pk])
-    visitor.open(path).press("edit", form=path)
+    visitor.open(path)
+    assert "Edit gives this agent up and opens its settings as a draft" in visitor.html
+    visitor.press("edit", form=path)
     assert visitor.path.endswith("/review")
+    review = visitor.path
+    visitor.open(path)
+    assert "This agent was taken back into a draft" in visitor.html
+    assert "was deleted since" not in visitor.html
+    assert f'href="{review.removesuffix("/review")}"' in visitor.html
+    visitor.open(review)
     visitor.press("next")
     agent = Agent.objects.present().get()
     assert (agent.agent_id, agent.name) == ("WowSecondChance", "Second Chance")
     assert visitor.path == reverse("deployment", args=[agent.deployments.get().pk])
+    visitor.open(path)
+    assert "The draft is not among your open ones any more" in visitor.html
 
 
 def test_of_editing_all_happens_or_nothing(visitor: Visitor, caller: Caller) -> None:
