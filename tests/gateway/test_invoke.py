@@ -345,7 +345,7 @@ def test_whoever_takes_a_dropped_connections_place_has_to_prove_itself(
         (Answer.of({}, 404), "agent_unreachable"),
         (Answer(breaks_off=True), "agent_unreachable"),
         (Answer(delay_seconds=4), "agent_timeout"),
-        (Answer(body=b" " * 4000, drip_seconds=0.01), "agent_unreachable"),
+        (Answer(body=b" " * 4000, drip_seconds=0.01), "agent_timeout"),
     ],
 )  # fmt: skip
 def test_what_proves_nothing_is_sent_nothing(

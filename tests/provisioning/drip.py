@@ -14,6 +14,7 @@ PAUSE_SECONDS = 0.05
 """After this every byte: never long enough for a limit on single reads, four seconds in all."""
 LIMIT_SECONDS = 0.8
 """What the tests give the whole answer."""
+KNOWN = "known-to-both"
 
 
 class DrippingAgent:
@@ -23,7 +24,7 @@ class DrippingAgent:
     """
 
     def __init__(
-        self, slow: str, body: bytes, *, slow_path: str | None = None, token: str = ""
+        self, slow: str, body: bytes, *, slow_path: str | None = None, token: str = KNOWN
     ) -> None:
         stopped = self._stopped = threading.Event()
 

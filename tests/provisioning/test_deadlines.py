@@ -23,7 +23,7 @@ from provisioning.observation import read_figures
 from registry.enums import Health
 from registry.models import Agent
 from registry.services.agents import credentials_of
-from tests.provisioning.drip import LIMIT_SECONDS, DrippingAgent
+from tests.provisioning.drip import KNOWN, LIMIT_SECONDS, DrippingAgent
 from tests.provisioning.saga import fresh, make_deployment
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def test_an_answer_in_drops_is_too_slow(slow: str, path: str) -> None:
         return call_capability(
             client,
             address=address,
-            token="",
+            token=KNOWN,
             capability="think",
             payload={},
             request_id="1",
