@@ -74,7 +74,7 @@ async def test_the_first_message_after_a_restart_of_redis_arrives(
 
 
 def test_without_redis_nothing_is_raised(
-    settings: Settings, capfd: pytest.CaptureFixture[str]
+    settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CHANNEL_LAYERS = {
         "default": {
@@ -86,13 +86,7 @@ def test_without_redis_nothing_is_raised(
 
     assert sending is not None
     assert sending.exception(timeout=30) is not None
-    told: list[str] = []
-
-    def is_logged() -> bool:
-        told.append(capfd.readouterr().err)
-        return "progress event not announced" in "".join(told)
-
-    assert wait_until(is_logged, seconds=10)
+    assert wait_until(lambda: "progress event not announced" in caplog.text, seconds=10)
 
 
 def test_a_layer_that_hangs_does_not_keep_the_message_forever(
