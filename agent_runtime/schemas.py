@@ -1,6 +1,7 @@
 """Inputs and outputs held against their JSON Schemas (2020-12)."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,15 @@ if TYPE_CHECKING:
 
 _MAX_ERRORS: Final = 20
 _MAX_DETAIL: Final = 300
+_KINDS: Final[Mapping[str, str]] = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "an object",
+    "string": "text",
+}
 
 
 class SchemaCheck:
@@ -38,7 +48,7 @@ def _entries(error: "ValidationError") -> Iterator[FieldError]:
     path = ".".join(str(part) for part in error.absolute_path)
     names = _named_fields(error)
     if not names:
-        yield FieldError(path, str(error.validator), _shortened(error))
+        yield FieldError(path, str(error.validator), _sentence(error))
     for name, detail in names:
         attr = f"{path}.{name}" if path else name
         yield FieldError(attr[:_MAX_DETAIL], str(error.validator), detail)
@@ -61,12 +71,27 @@ def _named_fields(error: "ValidationError") -> list[tuple[str, str]]:
     return []
 
 
-def _shortened(error: "ValidationError") -> str:
-    """Return the library's sentence, without a long value that the caller sent in front of it."""
-    message = error.message
-    if len(message) <= _MAX_DETAIL:
-        return message
-    shown = repr(error.instance)
+def _sentence(error: "ValidationError") -> str:
+    """Return what is wrong, without what was sent: the library writes that as Python does."""
+    rule: Any = error.validator_value
+    match error.validator:
+        case "anyOf":
+            return "The value fits none of the forms that the schema allows."
+        case "oneOf":
+            return "The value has to fit exactly one of the forms that the schema allows."
+        case "type":
+            kinds = [rule] if isinstance(rule, str) else rule
+            return f"The value has to be {' or '.join(_KINDS.get(kind, kind) for kind in kinds)}."
+        case "enum":
+            return f"The value has to be one of {_as_json(rule)}."[:_MAX_DETAIL]
+        case "const":
+            return f"The value has to be {_as_json(rule)}."[:_MAX_DETAIL]
+    message, shown = error.message, repr(error.instance)
     if message.startswith(shown):
-        message = "The value" + message[len(shown) :]
-    return message[:_MAX_DETAIL]
+        message = f"The value{message.removeprefix(shown)}"
+    return f"{message.removesuffix('.')}."[:_MAX_DETAIL]
+
+
+def _as_json(rule: Any) -> str:
+    values = rule if isinstance(rule, list) else [rule]
+    return ", ".join(json.dumps(value, ensure_ascii=False) for value in values)

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils import timezone
 from django_celery_beat.models import (
     ClockedSchedule,
     CrontabSchedule,
@@ -12,7 +13,7 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin, StackedInline
 
 from factory.models import Blueprint, PriceBook, Tier, TierPrice
 
@@ -62,13 +63,26 @@ class TierAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
         return False
 
 
-class TierPriceInline(TabularInline):  # type: ignore[misc]  # unfold ships no types
-    """What each tier costs."""
+class TierPriceInline(StackedInline):  # type: ignore[misc]  # unfold ships no types
+    """What each tier costs. Stacked: in a table, seven columns leave the tier's name no room."""
 
     model = TierPrice
+    fields = [
+        "tier",
+        ("cpu_core_month", "cpu_core_busy_hour", "memory_gb_month"),
+        ("storage_gb_month", "network_thousand_requests", "other_month"),
+    ]
     extra = 0
     max_num = 5
     hide_title = True
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        """Leave out the buttons that edit the tier itself."""
+        formset = super().get_formset(request, obj, **kwargs)
+        widget = formset.form.base_fields["tier"].widget
+        for what in ("add", "change", "delete", "view"):
+            setattr(widget, f"can_{what}_related", False)
+        return formset
 
 
 @admin.register(PriceBook)
@@ -77,6 +91,21 @@ class PriceBookAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
 
     inlines = [TierPriceInline]
     list_display = ["name", "valid_from", "created_at"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: PriceBook | None = None) -> bool:
+        """Keep the only book in force: without one no cost could be told."""
+        allowed: bool = super().has_delete_permission(request, obj)
+        if obj is None or not allowed:
+            return allowed
+        in_force = PriceBook.objects.filter(valid_from__lte=timezone.now())
+        others = in_force.exclude(pk=obj.pk)
+        return obj.valid_from > timezone.now() or others.exists()
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Offer no deletion of several at once: together they may be all that is in force."""
+        actions: dict[str, Any] = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
 
 
 @admin.register(Blueprint)

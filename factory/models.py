@@ -98,9 +98,9 @@ class Tier(models.Model):
     quota = models.PositiveIntegerField(
         default=10, help_text="Agents of this tier that an organisation may have."
     )
-    max_cpu_cores = models.DecimalField(max_digits=3, decimal_places=1)
-    max_memory_mb = models.PositiveIntegerField()
-    max_storage_gb = models.PositiveIntegerField()
+    max_cpu_cores = models.DecimalField("Max CPU (cores)", max_digits=3, decimal_places=1)
+    max_memory_mb = models.PositiveIntegerField("Max memory (MB)")
+    max_storage_gb = models.PositiveIntegerField("Max storage (GB)")
 
     class Meta:
         ordering = ["number"]
@@ -129,16 +129,31 @@ class TierPrice(models.Model):
     price_book = models.ForeignKey(PriceBook, on_delete=models.CASCADE, related_name="prices")
     tier = models.ForeignKey(Tier, on_delete=models.CASCADE, related_name="prices")
     cpu_core_month = models.DecimalField(
-        max_digits=10, decimal_places=2, help_text="One reserved core for a month."
+        "CPU, per reserved core-month (₹)",
+        max_digits=10,
+        decimal_places=2,
+        help_text="One reserved core for a month.",
     )
     cpu_core_busy_hour = models.DecimalField(
-        max_digits=10, decimal_places=2, help_text="One core for an hour of answering requests."
+        "CPU, per busy core-hour (₹)",
+        max_digits=10,
+        decimal_places=2,
+        help_text="One core for an hour of answering requests.",
     )
-    memory_gb_month = models.DecimalField(max_digits=10, decimal_places=2)
-    storage_gb_month = models.DecimalField(max_digits=10, decimal_places=2)
-    network_thousand_requests = models.DecimalField(max_digits=10, decimal_places=2)
+    memory_gb_month = models.DecimalField(
+        "Memory, per GB-month (₹)", max_digits=10, decimal_places=2
+    )
+    storage_gb_month = models.DecimalField(
+        "Storage, per GB-month (₹)", max_digits=10, decimal_places=2
+    )
+    network_thousand_requests = models.DecimalField(
+        "Network, per 1,000 requests (₹)", max_digits=10, decimal_places=2
+    )
     other_month = models.DecimalField(
-        max_digits=10, decimal_places=2, help_text="Flat: logs, metrics, backups."
+        "Other, flat per month (₹)",
+        max_digits=10,
+        decimal_places=2,
+        help_text="Flat: logs, metrics, backups.",
     )
 
     class Meta:

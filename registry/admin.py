@@ -6,6 +6,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
@@ -36,6 +37,10 @@ class _ReadOnly:
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody deletes one here."""
         return False
+
+
+def _portal_page(agent: Agent) -> str | None:
+    return None if agent.deleted_at else reverse("agent", args=[agent.agent_id])
 
 
 class ReleaseInline(_ReadOnly, TabularInline):  # type: ignore[misc]  # unfold ships no types
@@ -81,6 +86,10 @@ class AgentAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships n
     list_select_related = ["organization", "owner"]
     search_fields = ["agent_id", "name", "display_name"]
 
+    def view_on_site(self, agent: Agent) -> str | None:
+        """Return the agent's page in the portal; a deleted agent has none."""
+        return _portal_page(agent)
+
     @display(description="Status", ordering="status", label=_STATUS_COLOURS)  # type: ignore[untyped-decorator]  # unfold ships no types
     def shown_status(self, agent: Agent) -> str:
         """Return the status as a coloured label."""
@@ -100,6 +109,10 @@ class ReleaseAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships
     list_select_related = ["agent", "created_by"]
     search_fields = ["agent__agent_id", "digest"]
     exclude = ["files"]
+
+    def view_on_site(self, release: Release) -> str | None:
+        """Return the page of the release's agent in the portal."""
+        return _portal_page(release.agent)
 
     @admin.display(description="Digest")
     def short_digest(self, release: Release) -> str:

@@ -57,9 +57,14 @@ class Migration(migrations.Migration):
                         default=10, help_text="Agents of this tier that an organisation may have."
                     ),
                 ),
-                ("max_cpu_cores", models.DecimalField(decimal_places=1, max_digits=3)),
-                ("max_memory_mb", models.PositiveIntegerField()),
-                ("max_storage_gb", models.PositiveIntegerField()),
+                (
+                    "max_cpu_cores",
+                    models.DecimalField(
+                        decimal_places=1, max_digits=3, verbose_name="Max CPU (cores)"
+                    ),
+                ),
+                ("max_memory_mb", models.PositiveIntegerField(verbose_name="Max memory (MB)")),
+                ("max_storage_gb", models.PositiveIntegerField(verbose_name="Max storage (GB)")),
             ],
             options={
                 "ordering": ["number"],
@@ -192,7 +197,10 @@ class Migration(migrations.Migration):
                 (
                     "cpu_core_month",
                     models.DecimalField(
-                        decimal_places=2, help_text="One reserved core for a month.", max_digits=10
+                        decimal_places=2,
+                        help_text="One reserved core for a month.",
+                        max_digits=10,
+                        verbose_name="CPU, per reserved core-month (₹)",
                     ),
                 ),
                 (
@@ -201,15 +209,36 @@ class Migration(migrations.Migration):
                         decimal_places=2,
                         help_text="One core for an hour of answering requests.",
                         max_digits=10,
+                        verbose_name="CPU, per busy core-hour (₹)",
                     ),
                 ),
-                ("memory_gb_month", models.DecimalField(decimal_places=2, max_digits=10)),
-                ("storage_gb_month", models.DecimalField(decimal_places=2, max_digits=10)),
-                ("network_thousand_requests", models.DecimalField(decimal_places=2, max_digits=10)),
+                (
+                    "memory_gb_month",
+                    models.DecimalField(
+                        decimal_places=2, max_digits=10, verbose_name="Memory, per GB-month (₹)"
+                    ),
+                ),
+                (
+                    "storage_gb_month",
+                    models.DecimalField(
+                        decimal_places=2, max_digits=10, verbose_name="Storage, per GB-month (₹)"
+                    ),
+                ),
+                (
+                    "network_thousand_requests",
+                    models.DecimalField(
+                        decimal_places=2,
+                        max_digits=10,
+                        verbose_name="Network, per 1,000 requests (₹)",
+                    ),
+                ),
                 (
                     "other_month",
                     models.DecimalField(
-                        decimal_places=2, help_text="Flat: logs, metrics, backups.", max_digits=10
+                        decimal_places=2,
+                        help_text="Flat: logs, metrics, backups.",
+                        max_digits=10,
+                        verbose_name="Other, flat per month (₹)",
                     ),
                 ),
                 (

@@ -26,7 +26,7 @@ from factory.services.revision import deploy_newest
 from factory.wizard.fields import JsonField, format_json
 from factory.wizard.pages import cost_of
 from gateway.services import invoke_agent
-from ledger.errors import Conflict, DomainError, InvalidInput, NotFound
+from ledger.errors import Conflict, DomainError, FieldProblem, InvalidInput, NotFound
 from provisioning.enums import TERMINAL, DeploymentStatus
 from provisioning.models import Deployment
 from provisioning.services import (
@@ -47,6 +47,7 @@ from registry.spec import AgentSpec, Capability
 from sandbox.synthesis import synthesise
 
 _SHOWN_DEPLOYMENTS: Final = 5
+_THE_VALUE: Final = "The value"
 _HOW_TO_TEST: Final = (
     "What was revised through the API is tested or skipped there too: see “A new release” in the "
     "API guide."
@@ -206,7 +207,7 @@ class AgentTryView(AgentPage):
                 trial=True,
             )
         except DomainError as error:
-            problems = tuple(f"{item.attr}: {item.detail}" for item in error.problems)
+            problems = tuple(finding_line(item) for item in error.problems)
             return Trial(capability, text, error=error.message, problems=problems)
         return Trial(
             capability,
@@ -215,6 +216,15 @@ class AgentTryView(AgentPage):
             request_id=result.request_id,
             duration_ms=result.duration_ms,
         )
+
+
+def finding_line(problem: FieldProblem) -> str:
+    """Return a finding as a line; one on the input as a whole has no field's name before it."""
+    if problem.attr:
+        return f"{problem.attr}: {problem.detail}"
+    if problem.detail.startswith(_THE_VALUE):
+        return f"The input{problem.detail.removeprefix(_THE_VALUE)}"
+    return f"The input: {problem.detail}"
 
 
 def _trials(spec: AgentSpec, tried: Trial | None) -> list[Trial]:

@@ -52,7 +52,8 @@ class JsonField(forms.CharField):
             parsed = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValidationError(
-                f"This is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}.",
+                f"This is not valid JSON: line {error.lineno}, column {error.colno}. "
+                "Check commas and quotes.",
                 code="invalid_json",
             ) from None
         except (RecursionError, ValueError):

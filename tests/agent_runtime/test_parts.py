@@ -183,6 +183,25 @@ def test_findings_are_few_and_short() -> None:
     assert [e.code for e in closed.errors({"b": 1})] == ["additionalProperties"]
 
 
+@pytest.mark.parametrize(
+    ("schema", "value", "detail"),
+    [
+        ({"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}, {"nope": 5},
+         "The value fits none of the forms that the schema allows."),
+        ({"oneOf": [{}, {}]}, {"nope": 5},
+         "The value has to fit exactly one of the forms that the schema allows."),
+        ({"type": "object"}, [], "The value has to be an object."),
+        ({"type": ["string", "null"]}, {"a": 1}, "The value has to be text or null."),
+        ({"enum": ["a", True]}, "x", 'The value has to be one of "a", true.'),
+        ({"const": {"a": None}}, "x", 'The value has to be {"a": null}.'),
+        ({"minimum": 3}, 1, "The value is less than the minimum of 3."),
+        ({"maxLength": 1}, "it's", "The value is too long."),
+    ],
+)  # fmt: skip
+def test_a_finding_is_in_plain_words(schema: dict[str, Any], value: Any, detail: str) -> None:
+    assert [error.detail for error in SchemaCheck(schema).errors(value)] == [detail]
+
+
 def test_a_bucket_fills_with_time() -> None:
     now = [0.0]
     bucket = TokenBucket(60, clock=lambda: now[0])

@@ -11,7 +11,9 @@ from factory.enums import BlueprintStatus
 from factory.models import Blueprint
 from factory.services.blueprints import create_agent
 from factory.services.revision import revise_agent
+from factory.views.agents import finding_line
 from factory.wizard.forms.resources import ResourcesForm
+from ledger.errors import FieldProblem
 from ledger.transitions import transition
 from provisioning.enums import DeploymentStatus
 from provisioning.models import Deployment
@@ -254,8 +256,25 @@ def test_what_can_not_be_done_now_is_said(visitor: Visitor, caller: Caller) -> N
 
 
 @pytest.mark.parametrize(
+    ("attr", "detail", "line"),
+    [
+        ("user.name", "Send this field.", "user.name: Send this field."),
+        ("", "The value fits none of the forms.", "The input fits none of the forms."),
+        ("", "Nothing fits.", "The input: Nothing fits."),
+    ],
+)
+def test_a_finding_on_the_whole_input_says_so(attr: str, detail: str, line: str) -> None:
+    assert finding_line(FieldProblem(attr, "anyOf", detail)) == line
+
+
+@pytest.mark.parametrize(
     ("payload", "sentence"),
-    [("{", "not valid JSON"), ("[]", "Write an object"), ("", "required"), ("{}", "")],
+    [
+        ('{"a": 1,,}', "not valid JSON: line 1, column 9. Check commas and quotes."),
+        ("[]", "Write an object"),
+        ("", "required"),
+        ("{}", ""),
+    ],
 )
 @pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
 def test_trying_a_capability_says_what_is_wrong(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from factory.models import PriceBook, Tier
 from factory.services.blueprints import save_draft
@@ -45,6 +47,9 @@ def test_agents_and_releases_are_looked_at_only(staff: Client) -> None:
     assert 'name="status"' not in shown
     assert credentials_of(agent).egress_token not in shown
     assert spec.digest in page(staff, "registry_release", "change", release.pk)
+    in_the_portal = f'href="{reverse("agent", args=[agent.agent_id])}"'
+    assert in_the_portal in shown
+    assert in_the_portal in page(staff, "registry_release", "change", release.pk)
     page(staff, "registry_release", "changelist")
     for model, row in (("registry_agent", agent), ("registry_release", release)):
         assert staff.get(reverse(f"admin:{model}_add")).status_code == 403
@@ -137,8 +142,45 @@ def test_quotas_and_prices_are_set(staff: Client) -> None:
     assert staff.post(reverse("admin:factory_tier_delete", args=[3])).status_code == 403
     page(staff, "factory_tier", "changelist")
     page(staff, "factory_tier", "add")
-    assert "14.40" in page(staff, "factory_pricebook", "change", PriceBook.objects.get().pk)
-    page(staff, "factory_pricebook", "changelist")
+    assert "Max memory (MB)" in page(staff, "factory_tier", "change", 3)
+
+
+def test_the_only_prices_in_force_are_kept(staff: Client) -> None:
+    book = PriceBook.objects.get()
+    delete = reverse("admin:factory_pricebook_delete", args=[book.pk])
+    shown = page(staff, "factory_pricebook", "change", book.pk)
+    for said in ("14.40", "Memory, per GB-month (₹)", "Tier 3: "):
+        assert said in shown
+    assert delete not in shown
+    assert "delete_selected" not in page(staff, "factory_pricebook", "changelist")
+    # One that is not in force yet takes nobody's place.
+    later = PriceBook.objects.create(name="Next", valid_from=timezone.now() + timedelta(days=9))
+    assert staff.post(delete, {"post": "yes"}).status_code == 403
+
+    PriceBook.objects.filter(pk=later.pk).update(valid_from=timezone.now())
+    assert delete in page(staff, "factory_pricebook", "change", book.pk)
+    assert staff.post(delete, {"post": "yes"}).status_code == 302
+    assert list(PriceBook.objects.all()) == [later]
+
+
+def test_prices_are_saved_in_their_rows(staff: Client) -> None:
+    book = PriceBook.objects.get()
+    path = reverse("admin:factory_pricebook_change", args=[book.pk])
+    form = staff.get(path).context["inline_admin_formsets"][0].formset
+    body = {
+        f"{form.prefix}-{name}": form.management_form[name].value()
+        for name in ("TOTAL_FORMS", "INITIAL_FORMS", "MIN_NUM_FORMS", "MAX_NUM_FORMS")
+    }
+    for row in form.forms:
+        body |= {row.add_prefix(name): row[name].value() for name in row.fields if name != "DELETE"}
+        body[row.add_prefix("price_book")] = book.pk
+    body |= {"name": "Ours", "valid_from_0": "2025-01-01", "valid_from_1": "00:00:00"}
+    body[form.forms[0].add_prefix("other_month")] = "301.50"
+
+    assert staff.post(path, body).status_code == 302
+    book.refresh_from_db()
+    assert book.name == "Ours"
+    assert str(book.prices.get(tier_id=1).other_month) == "301.50"
 
 
 def test_blueprints_are_looked_at_only(staff: Client) -> None:

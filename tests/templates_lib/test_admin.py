@@ -248,7 +248,11 @@ def test_the_preview_shows_the_files_and_the_gate(page: Client, published: Templ
     answer = page.get(reverse(f"{BASE}_preview", args=[published.pk]))
     assert answer.status_code == 200
     text = answer.content.decode()
-    for expected in ("Passes the gate.", "capabilities/describe_agent.py", "serve(CAPABILITIES)"):
+    for expected in (
+        "Passes the gate: the project",
+        "capabilities/describe_agent.py",
+        "serve(CAPABILITIES)",
+    ):
         assert expected in text
     link = page.get(change_url(published)).content.decode()
     assert "Preview, duplicate, publish" in link
