@@ -32,7 +32,11 @@ class WizardLiveView(AgentWizardView):
             context = pages.resources_page(self.caller, self.compose(), form)
         elif name == "panel":
             form = self.get_form(steps.TEST, data=self.storage.get_step_data(steps.TEST))
-            context = testing.test_page(self.caller, self.compose(), form, self.step_context())
+            composition = self.compose()
+            context = testing.test_page(self.caller, composition, form, self.step_context())
+            context["spec_errors"] = pages.specification_errors(
+                self.caller, composition, self.draft
+            )
         else:
             raise NotFound("fragment_not_found", "There is no such part of the wizard.")
         context |= {"draft": self.draft, "step_url": self.get_step_url(steps.TEST)}

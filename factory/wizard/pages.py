@@ -15,6 +15,7 @@ from factory.forms import TemplateFilterForm
 from factory.models import Blueprint
 from factory.services.catalog import TemplateCard, template_list, tier_usage
 from factory.validation import Finding, validate_spec
+from factory.validation.findings import Severity
 from factory.wizard import steps
 from factory.wizard.compose import Composition
 from factory.wizard.forms.base import StepContext, StepForm
@@ -302,6 +303,7 @@ class LocatedProblem:
     message: str
     step_title: str
     url: str
+    """Empty for what no step can mend."""
     severity: str = "error"
 
 
@@ -318,9 +320,24 @@ def located(error: DomainError, draft: Blueprint) -> list[LocatedProblem]:
 
 
 def _located(attr: str, message: str, draft: Blueprint, severity: str = "error") -> LocatedProblem:
+    if not attr:
+        return LocatedProblem(message, "", "", severity)
     step = steps.step_of(attr)
     url = reverse("wizard-step", kwargs={"draft_id": draft.pk, "step": step})
     return LocatedProblem(message, steps.TITLES[step], f"{url}?check=1", severity)
+
+
+def specification_errors(
+    caller: Caller, composition: Composition, draft: Blueprint
+) -> list[LocatedProblem]:
+    """Return what forbids creating the agent, each with the way to its step."""
+    if composition.spec is None:
+        return located(composition.error, draft) if composition.error is not None else []
+    return [
+        located_finding(finding, draft)
+        for finding in validate_spec(caller=caller, spec=composition.spec).findings
+        if finding.severity == Severity.ERROR
+    ]
 
 
 def cost_of(spec: AgentSpec) -> CostEstimate | None:

@@ -16,6 +16,7 @@ from accounts.portal import PortalMixin
 from accounts.roles import Action
 from factory.models import Blueprint
 from factory.wizard import drafts, pages, row_buttons, steps, testing, tool_buttons
+from factory.wizard.checking import check_step
 from factory.wizard.compose import Composition, compose
 from factory.wizard.deploying import deploy_draft
 from factory.wizard.forms.base import StepContext, StepForm
@@ -170,13 +171,21 @@ class AgentWizardView(PortalMixin, DraftMixin, NamedUrlSessionWizardView):  # ty
             return redirect(f"{self.get_step_url(barrier)}?check=1")
         self.storage.current_step = step
         form = self.get_form(step, data=self.storage.get_step_data(step))
-        if form.is_bound and "check" not in self.request.GET:
+        if form.is_bound and "check" in self.request.GET:
+            self._passes(step, form)
+        elif form.is_bound:
             form.forgive()
         return self._shown(form)
 
     def _shown(self, form: StepForm, **context: Any) -> HttpResponse:
         response: HttpResponse = self.render(form, **context)
         return response
+
+    def _passes(self, step: str, form: StepForm) -> bool:
+        """Return whether nothing of the step keeps one there; what does stands beside its field."""
+        if step not in (steps.BASICS, steps.CAPABILITIES, steps.RESOURCES):
+            return form.is_valid()
+        return check_step(form, self.compose(), caller=self.caller)
 
     def _barrier(self, step: str) -> str | None:
         """Return the first step before ``step`` that is not complete, if there is one."""
@@ -230,7 +239,8 @@ class AgentWizardView(PortalMixin, DraftMixin, NamedUrlSessionWizardView):  # ty
             context.update(pages.resources_page(self.caller, self.compose(), form))
         elif current == steps.TEST:
             context.update(
-                testing.test_page(self.caller, self.compose(), form, self.step_context())
+                testing.test_page(self.caller, self.compose(), form, self.step_context()),
+                spec_errors=pages.specification_errors(self.caller, self.compose(), self.draft),
             )
         elif current == steps.REVIEW:
             composition = self.compose()
@@ -312,7 +322,7 @@ class AgentWizardView(PortalMixin, DraftMixin, NamedUrlSessionWizardView):  # ty
 
     def _advance(self, step: str, data: MultiValueDict[str, str]) -> HttpResponse:
         form = self.get_form(step, data=data)
-        if not form.is_valid():
+        if not self._passes(step, form):
             return self._shown(form)
         if step == steps.TEMPLATE:
             _, version = template_for(form.cleaned_data["template"])

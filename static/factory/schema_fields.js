@@ -146,7 +146,8 @@ class Editor {
       this.rows.lastElementChild.querySelector("input").focus();
     });
     this.toggle.addEventListener("click", () => this.show(this.list.hidden));
-    this.show(area.getAttribute("aria-invalid") !== "true");
+    // What was written wrong is mended as it was written; where nothing was, fields are added.
+    this.show(area.value.trim() === "" || area.getAttribute("aria-invalid") !== "true");
     this.said.textContent = "";
   }
 

@@ -130,3 +130,13 @@ def test_what_the_list_cannot_show_stays_as_it_was_written(row: Locator, text: s
     expect(area).to_be_visible()
     # Leaving it puts JSON in order, and changes nothing else.
     assert area.input_value() in (text, json.dumps(json.loads(text), indent=2))
+
+
+def test_an_empty_schema_that_was_refused_is_still_a_list_of_fields(
+    row: Locator, person: Person
+) -> None:
+    person.page.get_by_role("button", name="Next", exact=True).last.click()
+    expect(row.get_by_text("Add at least one field.").first).to_be_visible()
+    expect(row.get_by_label("Input schema", exact=True)).to_be_hidden()
+    add_field(row, "text")
+    assert schema(row)["required"] == ["text"]

@@ -10,8 +10,10 @@ from django.urls import reverse
 from factory.models import Tier
 from factory.templatetags.reading import readable
 from registry.models import Agent
+from registry.services.agents import reserve_agent
 from templates_lib.enums import VersionStatus
 from templates_lib.models import TemplateVersion
+from tests.builders import make_spec
 from tests.factory.walking import (
     SENTIMENT_OUTPUT,
     at_review,
@@ -49,15 +51,18 @@ def test_the_checks_follow_what_is_typed(visitor: Visitor, caller: Caller) -> No
 
 
 def test_a_taken_id_is_said_as_one_types_and_at_the_end(visitor: Visitor, caller: Caller) -> None:
-    at_review(visitor).press("next")
+    at_review(visitor)
+    reserve_agent(caller=caller, spec=make_spec(agent_id="WowCustomerContext"))
+    visitor.press("next")
+    assert step_of(visitor) == "review"
+    assert Agent.objects.of(caller.organization).count() == 1
+    assert visitor.context["problems"][0].url.endswith("/basics?check=1")
+    visitor.open(visitor.context["problems"][0].url)
+    assert "already exists" in str(visitor.context["form"].errors["agent_id"])
     use_template(visitor)
     url = reverse("wizard-live", args=[draft_of(visitor).pk, "checks"])
     html = visitor.client.get(url, {"basics-name": "customer context"}).content.decode()
     assert "WowCustomerContext is taken" in html
-    at_review(visitor).press("next")
-    assert step_of(visitor) == "review"
-    assert Agent.objects.of(caller.organization).count() == 1
-    assert visitor.context["problems"][0].url.endswith("/basics?check=1")
 
 
 def test_the_cost_follows_every_change(visitor: Visitor) -> None:

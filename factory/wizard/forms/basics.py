@@ -75,16 +75,20 @@ class BasicsForm(StepForm):
         """Fill what follows from the name."""
         cleaned: dict[str, Any] = super().clean() or {}
         name = cleaned.get("name", "")
-        cleaned["agent_id"] = cleaned.get("agent_id") or agent_id_for(name)
-        cleaned["display_name"] = cleaned.get("display_name") or name
+        for derived, value in (("agent_id", agent_id_for(name)), ("display_name", name)):
+            if name:
+                cleaned[derived] = cleaned.get(derived) or value
+            elif not cleaned.get(derived):
+                # Follows from the name, which is asked for.
+                cleaned.pop(derived, None)
         cleaned["languages"] = cleaned.get("languages") or ["en"]
         if "tier" in cleaned:
             cleaned["tier"] = int(cleaned["tier"])
         return cleaned
 
     def to_request(self) -> dict[str, Any]:
-        """Return this step's part of the request."""
-        return {field: self.cleaned_data[field] for field in _FIELDS}
+        """Return this step's part of the request, without the fields that are not valid."""
+        return {name: self.cleaned_data[name] for name in _FIELDS if name in self.cleaned_data}
 
     def suggested_id(self, name: str) -> str:
         """Return the id that the name leads to; nothing for no name."""

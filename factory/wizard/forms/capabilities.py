@@ -9,7 +9,13 @@ from django.forms import BaseFormSet, formset_factory
 from django.forms.utils import ErrorList
 
 from factory.wizard.fields import JsonField, JsonListField, JsonTextarea, NumberInput, SchemaField
-from factory.wizard.forms.base import StepContext, StepForm, ask_for, forgive_form
+from factory.wizard.forms.base import (
+    FieldInError,
+    StepContext,
+    StepForm,
+    ask_for,
+    forgive_form,
+)
 from factory.wizard.forms.tools import ToolFormSet, tool_initial
 from factory.wizard.rows import MAX_ROWS
 from ledger.errors import FieldProblem
@@ -38,11 +44,15 @@ _MEMORY_KINDS: Final = (
 _SECONDS_PER_HOUR: Final = 3600
 _ASKED_FOR: Final = {
     "name": "Give the capability a name, as in analyze_sentiment.",
-    "input_schema": 'Say what it takes, as in {"text": "string"}.',
-    "output_schema": 'Say what it answers, as in {"mood": "good|bad"}.',
+    "input_schema": "Add at least one field.",
+    "output_schema": "Add at least one field.",
     "timeout_seconds": "Give the seconds after which a call ends, as in 30.",
     "kind": "Choose how it is done.",
 }
+_DESCRIBING: Final = ("name", "description", "input_schema", "output_schema", "timeout_seconds")
+_IMPLEMENTING: Final = frozenset(
+    {"kind", "operation", "instructions", "temperature", "method", "url", "headers", "secret"}
+)
 
 
 class CapabilityForm(forms.Form):
@@ -112,22 +122,21 @@ class CapabilityForm(forms.Form):
         return cleaned
 
     def to_request(self) -> dict[str, Any]:
-        """Return the capability as the request has it."""
+        """Return the capability as the request has it, without the fields that are not valid."""
         data = self.cleaned_data
-        request = {
-            "name": data["name"],
-            "description": data["description"],
-            "input_schema": data["input_schema"],
-            "output_schema": data["output_schema"],
-            "examples": data["examples"] or [],
-            "timeout_seconds": data["timeout_seconds"],
-        }
+        request: dict[str, Any] = {name: data[name] for name in _DESCRIBING if name in data}
+        whole = "input_schema" in data and "output_schema" in data
+        # Whether examples fit can't be said of a schema that is being mended.
+        request["examples"] = (data.get("examples") or []) if whole else []
         implementation = self._implementation()
         # Without instructions a model answers from the description.
         return {**request, "implementation": implementation} if implementation else request
 
     def _implementation(self) -> dict[str, Any] | None:
         data = self.cleaned_data
+        if not _IMPLEMENTING.isdisjoint(self.errors):
+            # Stands in for what is being mended, so that the rest can be checked.
+            return {"kind": "builtin", "operation": BuiltinOperation.AGENT_DESCRIBE.value}
         if data["kind"] == "builtin":
             return {"kind": "builtin", "operation": data["operation"]}
         if data["kind"] == "prompt":
@@ -148,6 +157,10 @@ class CapabilityForm(forms.Form):
 
 
 class _CapabilityFormSet(BaseFormSet[CapabilityForm]):
+    def get_form_kwargs(self, index: int | None) -> dict[str, Any]:
+        """Let no row be left as it came: Django would take it for one that nobody wanted."""
+        return {**super().get_form_kwargs(index), "empty_permitted": False}
+
     def clean(self) -> None:
         """Want at least one capability, and each name once."""
         if not self.forms:
@@ -197,6 +210,7 @@ class CapabilitiesForm(StepForm):
         min_value=60 / _SECONDS_PER_HOUR,
         max_value=8760,
         widget=NumberInput(step=0.5),
+        error_messages={"min_value": "Choose 0.02 or more, which is about a minute."},
     )
     retention_days = forms.IntegerField(
         label="Long-term memory is kept for (days)", min_value=1, max_value=3650
@@ -260,6 +274,22 @@ class CapabilitiesForm(StepForm):
         parts = (super().parts_valid(), self.skills.is_valid(), self.tools.is_valid())
         return all(parts)
 
+    def rows(self) -> Sequence[tuple[str, str, forms.Form]]:
+        """Return the capabilities and the tools: title, anchor and form."""
+        skills = [
+            (str(form["name"].value() or "The new capability"), f"skill-{place}", form)
+            for place, form in enumerate(self.skills.forms)
+        ]
+        tools = [(form.title, f"tool-{place}", form) for place, form in enumerate(self.tools.forms)]
+        return [*skills, *tools]
+
+    @property
+    def fields_in_error(self) -> list[FieldInError]:
+        """What needs attention, with the lists as a whole."""
+        whole = (("Capabilities", "skills", self.skills), ("Tools", "tools", self.tools))
+        lists = [FieldInError(name, at) for name, at, part in whole if part.non_form_errors()]
+        return [*lists, *super().fields_in_error]
+
     def place(self, problem: FieldProblem) -> None:
         """Put a problem beside the field of the capability or tool that it is about."""
         part, *path = problem.attr.split(".")
@@ -271,9 +301,9 @@ class CapabilitiesForm(StepForm):
         if path and path[0].isdigit() and int(path[0]) < len(rows):
             row = rows[int(path[0])]
             names = [name for step in reversed(path[1:]) for name in (step, f"param_{step}")]
-            row.add_error(next((n for n in names if n in row.fields), None), problem.detail)
+            self.tell(row, next((n for n in names if n in row.fields), None), problem.detail)
         elif problem.attr == "memory.ttl_seconds":
-            self.add_error("ttl_hours", problem.detail)
+            self.tell(self, "ttl_hours", problem.detail)
         else:
             super().place(problem)
 
@@ -297,18 +327,16 @@ class CapabilitiesForm(StepForm):
         return [c.name for c in everything if c.name not in here]
 
     def to_request(self) -> dict[str, Any]:
-        """Return this step's part of the request."""
+        """Return this step's part of the request, without the fields that are not valid."""
         data = self.cleaned_data
+        names = ("kind", "retention_days", "capacity_items", "max_context_size")
+        memory = {name: data[name] for name in names if name in data}
+        if "ttl_hours" in data:
+            memory["ttl_seconds"] = round(data["ttl_hours"] * _SECONDS_PER_HOUR)
         request: dict[str, Any] = {
             "capabilities": [form.to_request() for form in self.skills.forms],
             "tools": [form.to_request() for form in self.tools.forms],
-            "memory": {
-                "kind": data["kind"],
-                "ttl_seconds": round(data["ttl_hours"] * _SECONDS_PER_HOUR),
-                "retention_days": data["retention_days"],
-                "capacity_items": data["capacity_items"],
-                "max_context_size": data["max_context_size"],
-            },
+            "memory": memory,
         }
         if data.get("config"):
             request["config"] = data["config"]

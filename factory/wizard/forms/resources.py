@@ -12,6 +12,11 @@ from registry.spec import Priority
 
 _PRIORITIES: Final = ((Priority.HIGH, "High"), (Priority.NORMAL, "Normal"), (Priority.LOW, "Low"))
 _BACKOFFS: Final = (("exponential", "Exponential: waits longer each time"), ("fixed", "Fixed"))
+_ADVANCED: Final = frozenset(
+    {"max_attempts", "backoff", "initial_seconds", "operation_seconds", "workflow_seconds",
+     "rate_limit_per_minute", "environment", "packages"}
+)  # fmt: skip
+"""What is folded away unless something in it needs attention."""
 
 
 class ResourcesForm(StepForm):
@@ -130,16 +135,16 @@ class ResourcesForm(StepForm):
         """Put what is wrong with a line of a list beside its list."""
         part = problem.attr.split(".", 1)[0]
         if part in ("environment", "packages"):
-            self.add_error(part, problem.detail)
+            self.tell(self, part, problem.detail)
         else:
             super().place(problem)
 
     def to_request(self) -> dict[str, Any]:
-        """Return this step's part of the request."""
+        """Return this step's part of the request, without the fields that are not valid."""
         data = self.cleaned_data
 
         def part(*names: str) -> dict[str, Any]:
-            return {name: data[name] for name in names}
+            return {name: data[name] for name in names if name in data}
 
         return {
             "resources": part("cpu_cores", "memory_mb", "storage_gb"),
@@ -149,6 +154,10 @@ class ResourcesForm(StepForm):
                 "timeouts": part("operation_seconds", "workflow_seconds"),
                 **part("rate_limit_per_minute"),
             },
-            "environment": data["environment"],
-            "packages": data["packages"],
+            **part("environment", "packages"),
         }
+
+    @property
+    def advanced_in_error(self) -> bool:
+        """Whether something in the folded settings needs attention."""
+        return bool(_ADVANCED & self.errors.keys())

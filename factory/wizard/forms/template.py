@@ -27,4 +27,5 @@ class TemplateForm(StepForm):
 
     def to_request(self) -> dict[str, Any]:
         """Return this step's part of the request."""
-        return {"template_id": self.cleaned_data["template"]}
+        slug = self.cleaned_data.get("template")
+        return {"template_id": slug} if slug else {}

@@ -1,5 +1,6 @@
 """Step 5: the operator's own scenarios, and the reason for skipping the test."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -36,7 +37,9 @@ class ScenarioForm(forms.Form):
 
 
 class _ScenarioFormSet(BaseFormSet[ScenarioForm]):
-    pass
+    def get_form_kwargs(self, index: int | None) -> dict[str, Any]:
+        """Let no row be left as it came: Django would take it for one that nobody wanted."""
+        return {**super().get_form_kwargs(index), "empty_permitted": False}
 
 
 ScenarioFormSet = formset_factory(
@@ -70,6 +73,13 @@ class TestForm(StepForm):
         """Whether the reason and every scenario are valid."""
         parts = (super().parts_valid(), self.scenarios.is_valid())
         return all(parts)
+
+    def rows(self) -> Sequence[tuple[str, str, forms.Form]]:
+        """Return the scenarios: title, anchor and form."""
+        return [
+            (str(form["name"].value() or "The new scenario"), f"scenario-{place}", form)
+            for place, form in enumerate(self.scenarios.forms)
+        ]
 
     def forgive(self) -> None:
         """Show what was typed without its errors."""

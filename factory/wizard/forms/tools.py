@@ -6,7 +6,7 @@ from django import forms
 from django.forms import BaseFormSet, formset_factory
 
 from factory.wizard.fields import JsonField, NumberInput
-from factory.wizard.forms.base import StepContext
+from factory.wizard.forms.base import StepContext, ask_for
 from registry.enums import ToolKind
 from registry.models import Tool
 from registry.services.tools import check_parameters
@@ -41,6 +41,7 @@ class ToolForm(forms.Form):
         for name, schema in (self._properties() if self.row else {}).items():
             self.parameter_names.append(name)
             self.fields[_PARAMETER + name] = _field_for(name, schema)
+        ask_for(self, {})
         if self._is_embeddings and _DIMENSIONS in self.fields:
             self.fields[_DIMENSIONS].help_text = _DIMENSIONS_HELP
 
@@ -104,7 +105,7 @@ class ToolForm(forms.Form):
     def to_request(self) -> dict[str, Any]:
         """Return the binding as the request has it."""
         return {
-            "tool": self.cleaned_data["tool"],
+            "tool": self.cleaned_data.get("tool", ""),
             "parameters": self._parameters(),
             "secret": self.cleaned_data.get("secret") or None,
         }
