@@ -150,6 +150,8 @@ def _tools(spec: AgentSpec, facts: Facts) -> Iterator[Finding]:
     models = [item for item in spec.tools if item.tool == "chat-model" and item.parameters]
     if models:
         return
+    chat_model = facts.tools.get("chat-model")
+    label = chat_model.name if chat_model is not None else "chat-model"
     for index, capability in enumerate(spec.capabilities):
         if isinstance(capability.implementation, PromptImplementation):
             yield warning(
@@ -157,7 +159,7 @@ def _tools(spec: AgentSpec, facts: Facts) -> Iterator[Finding]:
                 "model_not_connected",
                 f"capabilities.{index}",
                 f"{capability.name} is answered by a model, but none is connected. Add the tool "
-                "chat-model with its address.",
+                f"“{label}” with its address.",
             )
 
 

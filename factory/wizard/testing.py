@@ -182,6 +182,8 @@ def press(
         DomainError: the test can't be started, or the reason for skipping it is missing.
 
     """
+    if verb == "keep":
+        return _keep(argument, request, composition, form, context)
     if verb not in ("run", "run-all", "stop", "skip"):
         return None
     if composition.spec is None:
@@ -207,3 +209,49 @@ def press(
         raise InvalidInput("no_scenarios", "There is no such scenario. Add one first.")
     start_test(caller=caller, spec=spec, scenarios=scenarios)
     return "#scenarios"
+
+
+def _keep(
+    argument: str,
+    request: WizardRequest,
+    composition: Composition,
+    form: StepForm,
+    context: StepContext,
+) -> str:
+    """Say of the scenario whose button was pressed that it is kept, and what it waits for."""
+    assert isinstance(form, TestForm)  # noqa: S101 - told to the type checker
+    place = int(argument) if argument.isascii() and argument.isdigit() else -1
+    if not 0 <= place < len(form.scenarios.forms):
+        return "#scenarios"
+    row = form.scenarios.forms[place]
+    if not row.is_valid():
+        return f"?check=1#scenario-{place}"
+    name = row.cleaned_data["name"]
+    own = (scenario for scenario, is_own in offered(composition, form, context) if is_own)
+    found = next((scenario for scenario in own if scenario.name == name), None)
+    if found is None or found.input != row.cleaned_data["input"]:
+        messages.warning(
+            request, f"Another scenario is called “{name}”. Give this one a name of its own."
+        )
+    else:
+        ran = _was_run(context.caller, composition, found)
+        waits = "was run like this before" if ran else "not yet run: press Run all above"
+        messages.success(request, f"The scenario “{name}” is kept and {waits}.")
+    return f"?open=scenario-{place}#scenario-{place}"
+
+
+def _was_run(caller: Caller, composition: Composition, scenario: ScenarioInput) -> bool:
+    if composition.spec is None:
+        return False
+    tests = SandboxTest.objects.of(caller.organization).filter(digest=composition.spec.digest)
+    last = (
+        ScenarioResult.objects.filter(test__in=tests, name=scenario.name)
+        .exclude(status=Verdict.SKIPPED)
+        .order_by("-test__created_at")
+        .first()
+    )
+    return last is not None and (last.capability, last.input, last.expected_output) == (
+        scenario.capability,
+        scenario.input,
+        scenario.expected_output,
+    )

@@ -85,6 +85,8 @@ test_asked_for.__test__ = False  # type: ignore[attr-defined]  # a function take
 
 
 def _result(form: Any, context: StepContext) -> dict[str, Any]:
+    if form.also_needs:
+        return {"ok": False, "detail": form.also_needs}
     if not form.is_valid():
         details = [str(error) for errors in form.errors.values() for error in errors]
         return {"ok": False, "detail": " ".join(details)}

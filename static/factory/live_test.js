@@ -25,6 +25,9 @@ function show(keep) {
   const note = panel.querySelector("[data-next-note]");
   const said = document.getElementById("next-note");
   if (note && said && said.innerHTML.trim() !== note.innerHTML.trim()) said.innerHTML = note.innerHTML;
+  // Nothing is left to skip once all has passed.
+  const passed = panel.querySelector("[data-test]")?.dataset.passed !== undefined;
+  document.getElementById("skip")?.toggleAttribute("hidden", passed);
   const logs = document.getElementById("live-logs");
   if (logs && lines.length > 0) {
     logs.textContent = lines.join("\n");

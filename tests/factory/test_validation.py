@@ -282,7 +282,7 @@ def test_tools_parameters_and_secrets() -> None:
 def test_a_prompt_without_a_model_is_pointed_out() -> None:
     field, message = rules(report(), "warning")["model_not_connected"]
     assert field == "capabilities.4"
-    assert "chat-model" in message
+    assert "Add the tool “Chat model” with its address." in message
 
 
 def test_a_calls_secret_has_to_exist() -> None:

@@ -110,6 +110,18 @@ def test_a_memory_that_capabilities_need_is_asked_for_on_its_step(visitor: Visit
     assert "needs a memory" in errors_of(visitor, "kind")
 
 
+def test_what_a_tool_lacks_is_asked_for_by_its_label(visitor: Visitor) -> None:
+    fill_basics(use_template(visitor))
+    tools = visitor.context["form"].tools.forms
+    place = next(n for n, form in enumerate(tools) if form["tool"].value() == "embeddings-api")
+    visitor.press(f"tools-test:{place}")
+    assert "also needs: Base URL, Model." in visitor.html
+    visitor.press("next", {f"capabilities-tools-{place}-param_dimensions": "3"})
+    errors = visitor.context["form"].tools.forms[place].errors
+    assert set(errors) == {"param_base_url", "param_model"}
+    assert "Fill this in" in str(errors["param_model"])
+
+
 # --- Step 4 ---------------------------------------------------------------------------------------
 
 

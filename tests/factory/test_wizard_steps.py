@@ -229,7 +229,7 @@ def test_tools_are_added_tested_and_removed(visitor: Visitor) -> None:
     assert slugs[-1] == "http-api"
     place = len(slugs) - 1
     visitor.press(f"tools-test:{place}")
-    assert "also needs: base_url" in visitor.html
+    assert "also needs: Base URL." in visitor.html
     visitor.press("next", {f"capabilities-tools-{place}-param_base_url": "not an address"})
     assert "begins with https://" in str(visitor.context["form"].tools.forms[place].errors)
     visitor.press(f"tools-remove:{place}").press("next")

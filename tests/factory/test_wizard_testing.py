@@ -82,6 +82,33 @@ def test_an_own_scenario_is_kept_and_run(visitor: Visitor) -> None:
     assert "run:My own" not in visitor.html
 
 
+def test_a_kept_scenario_is_said_to_wait_for_its_run(visitor: Visitor) -> None:
+    at_test_step(visitor).press("scenarios-add").press("keep:0", {f"{OWN}name": "My own"})
+    assert "“My own” is kept and not yet run" in visitor.html
+    assert "Draft saved" not in visitor.html
+    judge(visitor)
+    visitor.press("keep:0")
+    assert "“My own” is kept and was run like this before" in visitor.html
+    visitor.press("keep:0", {f"{OWN}expected_output": '{"status": "stored"}'})
+    assert "“My own” is kept and not yet run" in visitor.html
+    visitor.press("keep:0", {f"{OWN}name": "Store Context"})
+    assert "Another scenario is called “Store Context”" in visitor.html
+    visitor.press("keep:0", {f"{OWN}input": "{broken"})
+    assert "This is not valid JSON: line 1, column 2. Check commas and quotes." in visitor.html
+
+
+def test_skipping_is_offered_until_all_has_passed(visitor: Visitor) -> None:
+    at_test_step(visitor)
+    label = visitor.html.split("Skip the test because")[1].split("</label>")[0]
+    assert "optional" not in label
+    judge(visitor, Store_Context="FAILED")
+    assert not visitor.context["gate"].passed
+    assert "hidden" not in visitor.html.split('id="skip"')[1].split(">")[0]
+    judge(visitor)
+    assert "Ready to deploy" in visitor.html
+    assert "hidden" in visitor.html.split('id="skip"')[1].split(">")[0]
+
+
 def test_an_own_scenario_with_broken_json_is_said_and_not_run(visitor: Visitor) -> None:
     at_test_step(visitor).press("scenarios-add")
     visitor.press("next", {"test-scenarios-0-name": "Broken", "test-scenarios-0-input": "{broken"})

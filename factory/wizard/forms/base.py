@@ -76,7 +76,7 @@ class StepForm(forms.Form):
     def place_all(self, problems: Iterable[FieldProblem]) -> None:
         """Put problems beside their fields; a field that is wrong already says enough."""
         parts = (self, *(row for _, _, row in self.rows()))
-        self._broken = {id(part): frozenset(part.errors) for part in parts}
+        self._broken = {id(part): frozenset(part.errors) for part in parts if part.errors}
         for problem in problems:
             self.place(problem)
 
@@ -89,7 +89,9 @@ class StepForm(forms.Form):
     def tell(self, part: forms.Form, name: str | None, detail: str) -> None:
         """Add an error to a field of this form or of a row, unless it was wrong before."""
         if name is None:
-            told = detail in part.non_field_errors()
+            # What is about a row as a whole follows from its fields: those come first.
+            is_row = part is not self
+            told = detail in part.non_field_errors() or (is_row and id(part) in self._broken)
         else:
             told = name in self._broken.get(id(part), ()) or detail in part.errors.get(name, ())
         if not told:

@@ -13,6 +13,8 @@ from registry.services.tools import check_parameters
 from registry.spec import ToolBinding
 
 _PARAMETER: Final = "param_"
+_WHOLE: Final = "parameters"
+"""Where ``check_parameters`` puts what is about no one parameter: what is missing, above all."""
 _DIMENSIONS: Final = "param_dimensions"
 _DIMENSIONS_HELP: Final = (
     "Length of the model's vectors; Test connection tells it. Without it, search goes by words."
@@ -57,12 +59,27 @@ class ToolForm(forms.Form):
     @property
     def parameter_fields(self) -> list[tuple[Any, bool]]:
         """The parameters' fields in the schema's order, each with whether its use needs it."""
-        schema = self.row.parameters_schema or {} if self.row else {}
-        needed = {_PARAMETER + str(name) for name in schema.get("required", ())}
+        needed = set(self._required)
         if self._is_embeddings:
             needed.add(_DIMENSIONS)
         names = [_PARAMETER + name for name in self.parameter_names]
         return [(self[name], name in needed) for name in names]
+
+    @property
+    def _required(self) -> list[str]:
+        schema = self.row.parameters_schema or {} if self.row else {}
+        return [_PARAMETER + str(name) for name in schema.get("required", ())]
+
+    @property
+    def _missing(self) -> list[str]:
+        names = [name for name in self._required if name in self.fields]
+        return [name for name in names if self[name].value() in (None, "")]
+
+    @property
+    def also_needs(self) -> str:
+        """What to fill in before the tool can be used, by its label; empty if nothing."""
+        labels = ", ".join(str(self[name].label) for name in self._missing)
+        return f"{self.title} also needs: {labels}." if labels else ""
 
     @property
     def _is_embeddings(self) -> bool:
@@ -91,7 +108,13 @@ class ToolForm(forms.Form):
         if not parameters and not cleaned.get("secret"):
             # Not connected yet, which validation mentions and nothing forbids.
             return cleaned
+        missing = self._missing
+        for name in missing:
+            if name not in self.errors:
+                self.add_error(name, f"Fill this in: {self.title} needs it.")
         for problem in check_parameters(self.row, parameters):
+            if missing and problem.attr == _WHOLE:
+                continue
             name = _PARAMETER + problem.attr.rpartition(".")[2]
             field = name if name in self.fields else None
             if field is None or field not in self.errors:
