@@ -48,6 +48,7 @@ from sandbox.synthesis import synthesise
 
 _SHOWN_DEPLOYMENTS: Final = 5
 _THE_VALUE: Final = "The value"
+_REFUSED: Final = "The agent does not accept this input:"
 _HOW_TO_TEST: Final = (
     "What was revised through the API is tested or skipped there too: see “A new release” in the "
     "API guide."
@@ -208,7 +209,8 @@ class AgentTryView(AgentPage):
             )
         except DomainError as error:
             problems = tuple(finding_line(item) for item in error.problems)
-            return Trial(capability, text, error=error.message, problems=problems)
+            message = _REFUSED if problems else error.message
+            return Trial(capability, text, error=message, problems=problems)
         return Trial(
             capability,
             text,
