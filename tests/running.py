@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -115,11 +116,12 @@ class RunningPlatform:
         return process is not None and process.poll() is None
 
     def ensure_running(self) -> None:
-        """Start what a test stopped or killed."""
+        """Start what a test stopped or killed, and wait until the servers are used again."""
         for name in _COMMANDS:
             if not self.runs(name):
                 self._processes.pop(name, None)
                 self.start(name)
+        assert wait_until(self._has_servers, seconds=_READY_SECONDS, pause=0.2)
 
     def start_worker(self) -> None:
         """Start the Celery worker."""
@@ -163,6 +165,18 @@ class RunningPlatform:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def _has_servers(self) -> bool:
+        """Ask the web server whether it reaches PostgreSQL and Redis, which tests restart."""
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=30)
+        try:
+            connection.request("GET", "/ready")
+            checks = json.loads(connection.getresponse().read())["checks"]
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+        return all(c["status"] == "ok" for c in checks if c["name"] in ("database", "redis"))
 
     def _answers(self) -> bool:
         line = http.client.HTTPConnection(LOOPBACK, self.port, timeout=5)

@@ -24,7 +24,7 @@ _LABEL = "agent-factory.installation"
 # Told from the installations of people by its first letter, which is no hexadecimal digit.
 _PREFIX = "t"
 # Nothing in a test run has to survive the machine.
-_POSTGRES_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_POSTGRES_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 
 
 def docker_client() -> DockerClient | None:
