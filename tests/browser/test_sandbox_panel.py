@@ -12,7 +12,7 @@ from factory.wizard.drafts import keep_draft, start_draft
 from sandbox.models import SandboxTest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Route
+    from playwright.sync_api import Page, Route
 
     from tests.browser.driving import Person
 
@@ -24,6 +24,35 @@ def lose_what_is_posted(route: Route) -> None:
         route.abort("internetdisconnected")
     else:
         route.continue_()
+
+
+def at_test_step(person: Person) -> Page:
+    draft = start_draft(caller=person.caller, template="memory-agent")
+    draft.wizard_state["step_data"]["basics"] = {
+        "basics-name": ["All Passed"],
+        "basics-tier": ["3"],
+    }
+    keep_draft(caller=person.caller, draft=draft, state=draft.wizard_state)
+    page = person.open(reverse("wizard-step", args=[draft.pk, "capabilities"]))
+    for title in ("Configure Resources", "Test Agent"):
+        page.locator(".wizard-actions").get_by_role("button", name="Next").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text(title)
+    return page
+
+
+def test_skipping_goes_once_all_has_passed(person: Person) -> None:
+    page = at_test_step(person)
+    stop = page.get_by_role("button", name="Stop")
+    expect(stop).to_be_visible()
+    expect(page.locator("#skip")).to_be_visible()
+    tests = SandboxTest.objects.filter(organization=person.caller.organization)
+    for test in tests:
+        test.results.update(status="PASSED")
+    tests.update(status="passed")
+    stop.click()
+    expect(page.locator("#verdict")).to_contain_text("Ready to deploy")
+    expect(page.locator("#skip")).to_be_hidden()
+    assert person.violations() == []
 
 
 def test_a_button_whose_request_was_lost_says_so_and_can_be_pressed_again(person: Person) -> None:

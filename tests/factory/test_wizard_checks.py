@@ -78,6 +78,9 @@ def test_all_that_is_wrong_with_a_new_capability_is_told_at_once(visitor: Visito
     assert (visitor.status, step_of(visitor)) == (200, "capabilities")
     row = visitor.context["form"].skills.forms[4]
     assert "small letters" in str(row.errors["name"])
+    assert row.errors["description"] == [
+        "Describe what it does, or give the model its instructions below."
+    ]
     assert row.errors["input_schema"] == ["Add at least one field."]
     assert row.errors["output_schema"] == ["Add at least one field."]
     assert "Some fields need attention" in visitor.html

@@ -49,6 +49,7 @@ _ASKED_FOR: Final = {
     "timeout_seconds": "Give the seconds after which a call ends, as in 30.",
     "kind": "Choose how it is done.",
 }
+_UNDESCRIBED: Final = "Describe what it does, or give the model its instructions below."
 _DESCRIBING: Final = ("name", "description", "input_schema", "output_schema", "timeout_seconds")
 _IMPLEMENTING: Final = frozenset(
     {"kind", "operation", "instructions", "temperature", "method", "url", "headers", "secret"}
@@ -301,7 +302,9 @@ class CapabilitiesForm(StepForm):
         if path and path[0].isdigit() and int(path[0]) < len(rows):
             row = rows[int(path[0])]
             names = [name for step in reversed(path[1:]) for name in (step, f"param_{step}")]
-            self.tell(row, next((n for n in names if n in row.fields), None), problem.detail)
+            name = next((n for n in names if n in row.fields), None)
+            undescribed = (name, problem.code) == ("description", "missing")
+            self.tell(row, name, _UNDESCRIBED if undescribed else problem.detail)
         elif problem.attr == "memory.ttl_seconds":
             self.tell(self, "ttl_hours", problem.detail)
         else:
