@@ -266,6 +266,14 @@ def test_credentials_in_an_agents_output_are_blotted_out(process_driver: Runtime
         assert secret not in shown
 
 
+def test_an_agent_that_wrote_empty_lines_wrote_no_output(process_driver: RuntimeDriver) -> None:
+    silent = "print('\\n \\n', flush=True)\nraise SystemExit(1)\n"
+    _, deployment = make_deployment(files={"main": silent})
+    failed = carry_out(deployment)
+    assert failed.error_code == "instance_stopped"
+    assert failed.error_detail.endswith("It wrote no output.")
+
+
 def test_of_a_credential_that_is_cut_in_two_nothing_is_told_or_logged(
     process_driver: RuntimeDriver, caplog: pytest.LogCaptureFixture
 ) -> None:
