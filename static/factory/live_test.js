@@ -7,6 +7,8 @@ const panel = document.getElementById("test-panel");
 const form = document.getElementById("wizard");
 let follower;
 let lines = [];
+// The test whose lines these are.
+let said;
 
 // What is open, and which failures were closed by hand: a result that fails opens by itself once.
 function opened() {
@@ -23,28 +25,31 @@ function show(keep) {
     if (keep.closed.includes(row.dataset.failed)) row.open = false;
   }
   const note = panel.querySelector("[data-next-note]");
-  const said = document.getElementById("next-note");
-  if (note && said && said.innerHTML.trim() !== note.innerHTML.trim()) said.innerHTML = note.innerHTML;
+  const shown = document.getElementById("next-note");
+  if (note && shown && shown.innerHTML.trim() !== note.innerHTML.trim()) shown.innerHTML = note.innerHTML;
   // Nothing is left to skip once all has passed.
   const passed = panel.querySelector("[data-test]")?.dataset.passed !== undefined;
   document.getElementById("skip")?.toggleAttribute("hidden", passed);
-  const logs = document.getElementById("live-logs");
-  if (logs && lines.length > 0) {
-    logs.textContent = lines.join("\n");
-    logs.scrollTop = logs.scrollHeight;
-  }
+  showLines();
   enliven(panel);
   follow();
 }
 
 function follow() {
   const test = panel.querySelector("[data-test]")?.dataset.test;
-  if (test === follower?.test) return;
-  follower?.stop();
+  if (follower && test === follower.test) return;
+  const last = follower;
+  // What it said last may still be on its way.
+  if (last) setTimeout(() => last.stop(), test ? 0 : 3000);
   follower = undefined;
   if (!test) return;
   lines = [];
-  follower = new Follower({ path: `/ws/factory/sandbox/${test}`, onEvent, onChange: refresh });
+  said = test;
+  follower = new Follower({
+    path: `/ws/factory/sandbox/${test}`,
+    onEvent: (message) => said === test && onEvent(message),
+    onChange: refresh,
+  });
   follower.test = test;
 }
 
@@ -53,11 +58,16 @@ function onEvent(message) {
   const found = message.payload?.lines ?? [message.payload?.line ?? message.payload?.text ?? ""];
   lines.push(...found);
   lines = lines.slice(-500);
+  showLines();
+}
+
+// What the sandbox said stays when the test has ended, until the next one begins.
+function showLines() {
   const logs = document.getElementById("live-logs");
-  if (logs) {
-    logs.textContent = lines.join("\n");
-    logs.scrollTop = logs.scrollHeight;
-  }
+  if (!logs || lines.length === 0) return;
+  logs.closest("section").hidden = false;
+  logs.textContent = lines.join("\n");
+  logs.scrollTop = logs.scrollHeight;
 }
 
 async function refresh() {
@@ -81,14 +91,14 @@ function say(messages) {
 }
 
 function unreachable() {
-  const said = document.createElement("div");
-  said.className = "messages";
-  said.setAttribute("role", "alert");
+  const messages = document.createElement("div");
+  messages.className = "messages";
+  messages.setAttribute("role", "alert");
   const notice = document.createElement("div");
   notice.className = "notice bad";
   notice.textContent = "The page could not reach the server. Try again.";
-  said.append(notice);
-  return said;
+  messages.append(notice);
+  return messages;
 }
 
 // The buttons of the panel work in place.
