@@ -42,7 +42,7 @@ async def follow(subject: uuid.UUID, query: str = "") -> WebsocketCommunicator:
     line = WebsocketCommunicator(Following.as_asgi(), f"/{query}")
     line.scope["user"] = Somebody()
     line.scope["url_route"] = {"kwargs": {"subject_id": subject}}
-    assert (await line.connect())[0]
+    assert (await line.connect(timeout=10))[0]
     return line
 
 

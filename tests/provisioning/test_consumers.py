@@ -35,7 +35,7 @@ def follow(user: object, deployment_id: object, query: str = "") -> WebsocketCom
 
 
 async def closed_with(line: WebsocketCommunicator) -> int:
-    connected, _ = await line.connect()
+    connected, _ = await line.connect(timeout=10)
     assert connected
     message = await line.receive_output(10)
     assert message["type"] == "websocket.close"
@@ -80,7 +80,7 @@ async def test_a_viewer_gets_the_state_and_then_every_change() -> None:
     caller, deployment = await in_thread(make_deployment)()
     viewer = await in_thread(make_caller)("viewer", caller.organization)
     line = follow(viewer.user, deployment.pk)
-    assert (await line.connect())[0]
+    assert (await line.connect(timeout=10))[0]
     snapshot = await receive(line)
     told = await in_thread(lambda: describe_deployment(fresh(deployment)))()
     assert snapshot == {"type": "snapshot", "seq": 0, **told}
@@ -101,7 +101,7 @@ async def test_who_comes_back_gets_what_was_missed() -> None:
     caller, deployment = await in_thread(make_deployment)()
     await in_thread(begin)(deployment)
     line = follow(caller.user, deployment.pk, "?after=1")
-    assert (await line.connect())[0]
+    assert (await line.connect(timeout=10))[0]
     missed = await receive(line)
     assert (missed["type"], missed["seq"], missed["payload"]["to"]) == ("event", 2, "provisioning")
     await line.send_json_to({"after": 0})
@@ -113,7 +113,7 @@ async def test_who_comes_back_gets_what_was_missed() -> None:
 async def test_a_gap_is_filled_from_the_rows() -> None:
     caller, deployment = await in_thread(make_deployment)()
     line = follow(caller.user, deployment.pk)
-    assert (await line.connect())[0]
+    assert (await line.connect(timeout=10))[0]
     await receive(line)
 
     def publish_two_announce_one() -> None:

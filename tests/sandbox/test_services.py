@@ -232,12 +232,12 @@ def test_progress_is_a_snapshot_and_then_what_happens() -> None:
     async def watch() -> list[Any]:
         assert caller.user is not None
         socket = await follow(caller.user, test.pk)
-        first = await socket.receive_json_from()
+        first = await socket.receive_json_from(timeout=10)
         await database_sync_to_async(cancel_test)(caller=caller, test=test)
-        second = await socket.receive_json_from()
+        second = await socket.receive_json_from(timeout=10)
         await socket.disconnect()
         socket = await follow(caller.user, test.pk, "?after=0")
-        missed = await socket.receive_json_from()
+        missed = await socket.receive_json_from(timeout=10)
         await socket.disconnect()
         return [first, second, missed]
 
@@ -258,7 +258,7 @@ def test_progress_is_for_the_organisations_own_people() -> None:
 
     async def turned_away(user: Any, test_id: uuid.UUID) -> int:
         socket = await follow(user, test_id)
-        message = await socket.receive_output()
+        message = await socket.receive_output(timeout=10)
         code: int = message["code"]
         return code
 
