@@ -218,7 +218,7 @@ async def follow(user: User | AnonymousUser, test_id: uuid.UUID, query: str = ""
     application = URLRouter(websocket_urlpatterns)
     socket = WebsocketCommunicator(application, f"/ws/factory/sandbox/{test_id}{query}")
     socket.scope["user"] = user
-    connected, _ = await socket.connect()
+    connected, _ = await socket.connect(timeout=10)
     assert connected
     return socket
 
