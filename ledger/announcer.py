@@ -9,18 +9,15 @@ import asyncio
 import os
 import threading
 from concurrent.futures import Future
-from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from channels.layers import get_channel_layer
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 log = structlog.get_logger(__name__)
 
 # A layer that hangs must not keep ever more messages in memory.
 _SEND_SECONDS = 5
-_TRIES: Final = 4
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
@@ -34,20 +31,10 @@ def announce(group: str, message: dict[str, Any]) -> Future[None] | None:
     layer = get_channel_layer()
     if layer is None:
         return None
-    sending = asyncio.wait_for(_send(layer, group, message), _SEND_SECONDS)
+    sending = asyncio.wait_for(layer.group_send(group, message), _SEND_SECONDS)
     future = asyncio.run_coroutine_threadsafe(sending, _running_loop())
     future.add_done_callback(_log_failure)
     return future
-
-
-async def _send(layer: Any, group: str, message: dict[str, Any]) -> None:
-    # After a restart of the server each connection that was kept fails once, and is replaced. A
-    # message that is sent twice does no harm: it has a number.
-    for _ in range(_TRIES - 1):
-        with suppress(RedisConnectionError):
-            await layer.group_send(group, message)
-            return
-    await layer.group_send(group, message)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:

@@ -119,6 +119,20 @@ def servers(services: TestServices) -> EmbeddedServers:
 
 
 @pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, services: TestServices) -> Iterator[None]:
+    """Make the test databases; end who is still connected before they are dropped.
+
+    A consumer that was left in the middle of a look keeps its thread's connection for a while.
+    """
+    del django_db_setup
+    yield
+    with services.servers.postgres.connect() as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'test\\_%'"
+        )
+
+
+@pytest.fixture(scope="session")
 def running_platform(
     services: TestServices,
     django_db_blocker: DjangoDbBlocker,

@@ -8,6 +8,8 @@ import django_stubs_ext
 import environ
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
 
 # Lets Django's generic classes be subscripted at run time, as their types are.
 django_stubs_ext.monkeypatch()
@@ -125,9 +127,16 @@ CACHES = {
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        # Without an explicit socket_timeout an idle consumer is cut off after some seconds.
         "CONFIG": {
-            "hosts": [{"address": REDIS_URL, "socket_timeout": None}],
+            "hosts": [
+                {
+                    "address": REDIS_URL,
+                    # Unless said so, an idle consumer is cut off after some seconds.
+                    "socket_timeout": None,
+                    # After a restart of the server each connection that was kept fails once.
+                    "retry": Retry(ExponentialBackoff(cap=1.0, base=0.05), 3),
+                }
+            ],
             "prefix": "factory-live",
             "capacity": 1000,
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from channels.db import database_sync_to_async
@@ -11,7 +11,11 @@ from channels.testing import WebsocketCommunicator
 
 from ledger import consumers
 from ledger.consumers import ProgressConsumer
+from ledger.events import publish
 from ledger.models import ProgressEvent
+
+if TYPE_CHECKING:
+    from config.embedded import EmbeddedServers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -112,4 +116,22 @@ async def test_asking_again_and_again_is_answered_only_so_often() -> None:
 
     assert [await next_seq(line) for _ in range(20)] == [1] * 20
     assert await line.receive_nothing()
+    await line.disconnect()
+
+
+async def test_lines_are_opened_at_once_after_a_restart_of_redis(servers: EmbeddedServers) -> None:
+    # Several at once, so that several connections are kept.
+    before = [await follow(uuid.uuid4()) for _ in range(3)]
+    for line in before:
+        await line.receive_json_from(timeout=10)
+        await line.disconnect()
+    # In this thread: the server lives no longer than the thread that started it.
+    servers.redis.stop()
+    servers.redis.start()
+
+    subject = uuid.uuid4()
+    line = await follow(subject)
+    assert (await line.receive_json_from(timeout=10))["type"] == "snapshot"
+    await database_sync_to_async(publish)("test", subject, "step", {})
+    assert await next_seq(line) == 1
     await line.disconnect()
