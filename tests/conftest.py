@@ -6,11 +6,13 @@ from the environment. With xdist each worker has servers of its own.
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from asgiref.sync import SyncToAsync
 
 from tests.running import RunningPlatform, start_platform
 from tests.services import TestServices
@@ -120,16 +122,27 @@ def servers(services: TestServices) -> EmbeddedServers:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, services: TestServices) -> Iterator[None]:
-    """Make the test databases; end who is still connected before they are dropped.
-
-    A consumer that was left in the middle of a look keeps its thread's connection for a while.
-    """
+    """Make the test databases; end who is still connected before they are dropped."""
     del django_db_setup
     yield
     with services.servers.postgres.connect() as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'test\\_%'"
         )
+
+
+@pytest.fixture(autouse=True)
+def no_connection_left_in_a_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Close the connection of the thread that does the synchronous work of asynchronous tests.
+
+    Channels' test tools keep it open, and other tests restart the server.
+    """
+    yield
+    if inspect.iscoroutinefunction(request.function):
+        from django.db import connections
+
+        # Each thread has its own.
+        SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture(scope="session")
