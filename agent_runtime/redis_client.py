@@ -182,7 +182,7 @@ async def _read_reply(reader: asyncio.StreamReader) -> Reply | RedisError:
         return (await reader.readexactly(length + 2))[:-2]
     if kind == b"*":
         # A refusal inside EXEC stands in its place; `transaction` raises it.
-        return [await _read_reply(reader) for _ in range(length)]  # type: ignore[misc]
+        return [await _read_reply(reader) for _ in range(length)]  # type: ignore[misc]  # a type that holds itself
     raise ValueError("The server does not speak the Redis protocol.")
 
 

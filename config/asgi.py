@@ -13,10 +13,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 django_application = get_asgi_application()
 
 # Imported once Django is set up: they use models.
-from accounts.live import SignedIn  # noqa: E402
-from config.ports import SplitByPort  # noqa: E402
-from config.routing import websocket_urlpatterns  # noqa: E402
-from gateway.egress.asgi import application as egress_application  # noqa: E402
+from accounts.live import SignedIn  # noqa: E402 - as said above
+from config.ports import SplitByPort  # noqa: E402 - as said above
+from config.routing import websocket_urlpatterns  # noqa: E402 - as said above
+from gateway.egress.asgi import application as egress_application  # noqa: E402 - as said above
 
 application = SplitByPort(
     people=ProtocolTypeRouter(

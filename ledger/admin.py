@@ -1,35 +1,17 @@
 """The ledger in the admin: to be read, by nobody changed."""
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from ledger.models import AuditEntry, Transition
+from ledger.read_only import ReadOnly
 
 # django-auditlog registers the trail with a page of its own, outside the shared look.
 admin.site.unregister(AuditEntry)
 
 
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
-    """Rows that can only be looked at."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
-        return False
-
-
 @admin.register(AuditEntry)
-class AuditEntryAdmin(ReadOnlyAdmin):
+class AuditEntryAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     """Who did what, when, from where, with the values before and after."""
 
     list_display = ["timestamp", "actor", "verb", "content_type", "object_repr", "remote_addr"]
@@ -49,7 +31,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Transition)
-class TransitionAdmin(ReadOnlyAdmin):
+class TransitionAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     """Every change of a status."""
 
     list_display = ["created_at", "subject_type", "subject_id", "from_status", "to_status", "actor"]

@@ -1,12 +1,10 @@
 """Deployments and their steps in the admin: to look at, never to edit."""
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
+from ledger.read_only import ReadOnly
 from provisioning.enums import DeploymentStatus, StepStatus
 from provisioning.models import Deployment, DeploymentStep
 
@@ -27,23 +25,7 @@ _STEP_COLOURS = {
 }
 
 
-class _ReadOnly:
-    """What the engine writes is nobody else's to write."""
-
-    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
-        """Nobody adds one by hand."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Nobody changes one by hand."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Nobody removes one by hand: what it made would have no owner."""
-        return False
-
-
-class DeploymentStepInline(_ReadOnly, TabularInline):  # type: ignore[misc]  # unfold ships no types
+class DeploymentStepInline(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold ships no types
     """The steps below their deployment."""
 
     model = DeploymentStep
@@ -64,7 +46,7 @@ class DeploymentStepInline(_ReadOnly, TabularInline):  # type: ignore[misc]  # u
 
 
 @admin.register(Deployment)
-class DeploymentAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+class DeploymentAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     """Deployments, newest first."""
 
     list_display = ("agent", "number", "shown_status", "driver", "created_at", "completed_at")
@@ -111,7 +93,7 @@ class DeploymentAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold sh
 
 
 @admin.register(DeploymentStep)
-class DeploymentStepAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+class DeploymentStepAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     """Steps of all deployments, to compare how long they take."""
 
     list_display = ("deployment", "name", "shown_status", "attempt", "started_at", "finished_at")

@@ -15,6 +15,7 @@ from accounts.callers import Caller
 from accounts.models import User
 from accounts.roles import Role
 from ledger.errors import DomainError
+from ledger.read_only import ReadOnly
 from registry.enums import AgentStatus, Health
 from registry.json_bounds import check_json_bounds
 from registry.models import Agent, Release, Secret, Tool
@@ -23,27 +24,11 @@ from registry.services.secrets import MAX_SECRET_LENGTH, delete_secret, put_secr
 from registry.spec import SECRET_NAME_PATTERN
 
 
-class _ReadOnly:
-    """Nothing is added, changed or deleted here: services do that."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody adds one here."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes one here."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes one here."""
-        return False
-
-
 def _portal_page(agent: Agent) -> str | None:
     return None if agent.deleted_at else reverse("agent", args=[agent.agent_id])
 
 
-class ReleaseInline(_ReadOnly, TabularInline):  # type: ignore[misc]  # unfold ships no types
+class ReleaseInline(ReadOnly, TabularInline):  # type: ignore[misc]  # unfold ships no types
     """The releases of an agent."""
 
     model = Release
@@ -68,7 +53,7 @@ _HEALTH_COLOURS = {
 
 
 @admin.register(Agent)
-class AgentAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+class AgentAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     """Agents of all organisations, deleted ones included."""
 
     inlines = [ReleaseInline]
@@ -102,7 +87,7 @@ class AgentAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships n
 
 
 @admin.register(Release)
-class ReleaseAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+class ReleaseAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     """Releases with their specifications."""
 
     list_display = ["agent", "number", "short_digest", "created_by", "created_at"]

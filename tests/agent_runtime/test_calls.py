@@ -248,7 +248,7 @@ def test_a_caller_who_leaves_harms_nothing(agent: AgentProcess) -> None:
 def test_each_wrong_field_is_named(agent: AgentProcess) -> None:
     answer = agent.invoke("act", {"text": 5, "extra": 1, "place": {}})
     body = problem(answer, 422, "invalid_input")
-    errors = {(e["attr"], e["code"]) for e in body["errors"]}  # type: ignore[attr-defined]
+    errors = {(e["attr"], e["code"]) for e in body["errors"]}  # type: ignore[attr-defined]  # JSON
     assert errors == {
         ("do", "required"), ("extra", "additionalProperties"), ("text", "type"),
         ("place.town", "required"),
